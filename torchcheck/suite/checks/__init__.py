@@ -1,0 +1,1 @@
+"""The checks, one module a topic; each function decorated with `check` is one."""
