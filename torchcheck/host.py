@@ -1,4 +1,4 @@
-"""The one way to ask the machine anything: live, recorded, or replayed from a file.
+r"""The one way to ask the machine anything: live, recorded, or replayed from a file.
 
 Every question is `ask(operation, *arguments)` and every answer is JSON-able, so a recording of one machine is a file
 and a probe cannot tell whether it runs on that machine or in a test on another. Absence is a value: what is not there,
@@ -16,7 +16,7 @@ The operations, with their answers:
     free PATH                   int | None                          (bytes free to this user, nearest existing parent)
     run ARGV TIMEOUT            Ran as an object                     (absolute program only; no shell)
     script NAME ARGS TIMEOUT    object | {"error": …}                (native/NAME.py in a process of its own)
-    registry KEY                {"values": {…}, "keys": [...]} | None (Windows; KEY as HKLM\\SOFTWARE\\…)
+    registry KEY                {"values": {…}, "keys": [...]} | None (Windows; KEY as HKLM\SOFTWARE\…)
     machine                     what Python itself knows of the platform, see `Live.machine`
 """
 
@@ -37,7 +37,8 @@ READ_LIMIT = 1 << 20
 class Ran:
     """What became of a program: its exit code and output, or why there is none.
 
-    `failure` is None when the program ran to its end; otherwise "missing" (no such program), "timeout" or "denied".
+    `failure` is None when the program ran to its end; otherwise "missing" (no such program), "denied" (not executable),
+    "invalid" (not a program of this machine), "timeout", or "flood" (it never stopped talking).
     `code` is negative when a signal ended it (POSIX), as in `subprocess`.
     """
 
