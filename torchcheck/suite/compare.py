@@ -130,7 +130,9 @@ def close(
         The comparison; `measured` is the largest error in units of the parenthesis, `inf` for a wrong NaN or infinity.
     """
     if len(got) != len(expected):
-        return Comparison(f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected))
+        return Comparison(
+            f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
+        )
     cancels = cancel if isinstance(cancel, Sequence) else None
     constant = 0.0 if cancels is not None else float(cancel)  # type: ignore[arg-type]
     worst, at, wrong, u = -1.0, -1, 0, fmt.u
@@ -149,11 +151,18 @@ def close(
 
 
 def exact(
-    got: Sequence[Any], expected: Sequence[Any], *, what: str, given: Sequence[Any] | None = None, signed_zero: bool = False
+    got: Sequence[Any],
+    expected: Sequence[Any],
+    *,
+    what: str,
+    given: Sequence[Any] | None = None,
+    signed_zero: bool = False,
 ) -> Comparison:
     """Compare for equality; NaN equals NaN, and with `signed_zero` -0.0 differs from 0.0."""
     if len(got) != len(expected):
-        return Comparison(f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected))
+        return Comparison(
+            f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
+        )
     bad = [i for i, (g, e) in enumerate(zip(got, expected)) if not _same(g, e, signed_zero)]
     at = bad[0] if bad else (0 if len(got) else -1)
     return _worst(what, got, expected, given, len(bad), at, float(len(bad)), 0.0, "elements")

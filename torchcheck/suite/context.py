@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from . import compare
@@ -28,6 +28,7 @@ class Context:
         dtype_name: the dtype that this run is for ("float32"), or None when the check chooses its own.
         level: "quick", "default" or "full".
         seed: the run's seed; use `rng` instead of it.
+        options: what the job asks of single checks, by name (`seconds` of a soak).
         comparisons: what was compared so far.
         figures: named data for plots, as `figure` took it.
     """
@@ -41,6 +42,7 @@ class Context:
         dtype: str | None = None,
         level: str = "default",
         seed: int = 0,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Set up for one check on one device and dtype."""
         self.torch = torch
@@ -49,6 +51,7 @@ class Context:
         self.dtype_name = dtype
         self.level = level
         self.seed = seed
+        self.options = dict(options or {})
         self.comparisons: list[Comparison] = []
         self.notes: list[str] = []
         self.hint: str | None = None
@@ -58,6 +61,11 @@ class Context:
     def dtype(self) -> Any:
         """The torch dtype of this run (float32 when the check chooses its own)."""
         return getattr(self.torch, self.dtype_name or "float32")
+
+    @property
+    def float32(self) -> Any:
+        """The torch dtype that a fresh process computes in (None in a torch too broken to have one)."""
+        return getattr(self.torch, "float32", None)
 
     @property
     def format(self) -> Format:
@@ -113,9 +121,7 @@ class Context:
         numbers = got if isinstance(got, list) else self.values(got)
         floor = fmt.tiny if floor is None else floor
         return self._keep(
-            compare.close(
-                numbers, expected, what=what, fmt=fmt, bound=bound, cancel=cancel, floor=floor, given=given
-            )
+            compare.close(numbers, expected, what=what, fmt=fmt, bound=bound, cancel=cancel, floor=floor, given=given)
         )
 
     def exact(
@@ -137,7 +143,9 @@ class Context:
         """Record something that is so or not so; `what` is true when the check passes."""
         right = bool(fact)
         shown = (expected if right else False) if got is None else got
-        return self._keep(Comparison(what, 1, 0 if right else 1, 0.0 if right else 1.0, 0.0, "elements", shown, expected))
+        return self._keep(
+            Comparison(what, 1, 0 if right else 1, 0.0 if right else 1.0, 0.0, "elements", shown, expected)
+        )
 
     def raises(self, kinds: Any, function: Any, *arguments: Any, what: str, **named: Any) -> Comparison:
         """Record that calling a function raises one of `kinds`."""

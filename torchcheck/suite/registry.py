@@ -1,7 +1,8 @@
 """What a check is, and the one table that all of them are in.
 
 A check is a function of one `Context`. Its id is its module's name and its own (`backprop.mlp`), with the name of a
-table's row between them when it is made once a row (`activations.gelu.backward`). The first line of its docstring is
+table's row between them when it is made once a row (`activations.gelu.backward`); an underscore that ends a name, as
+Python's keywords need it, is not part of it. The first line of its docstring is
 its title; `{row}` in it becomes the row's name.
 """
 
@@ -89,7 +90,7 @@ def check(
         for name, row in _rows(each):
             run = function if row is None else _bound(function, row)
             wanted = tuple(needs(row)) if callable(needs) else tuple(needs)
-            ident = ".".join(part for part in (module, name, function.__name__) if part)
+            ident = ".".join(part for part in (module, name, function.__name__.rstrip("_")) if part)
             if ident in _checks:
                 raise ValueError(f"two checks are called {ident}")
             _checks[ident] = Check(
@@ -112,9 +113,13 @@ def _bound(function: Callable[..., None], row: Any) -> Callable[[Context], None]
     return lambda context: function(context, row)
 
 
-def all_checks() -> list[Check]:
-    """Import every module of `checks` and return the checks in the order they were defined."""
+def all_checks(folders: Iterable[str] = ()) -> list[Check]:
+    """Import every module of `checks`, and of `folders` beside it, and return the checks in the order of definition.
+
+    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works.
+    """
     package = importlib.import_module(__package__ + ".checks")
+    package.__path__.extend(folder for folder in folders if folder not in package.__path__)
     for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         importlib.import_module(f"{package.__name__}.{found.name}")
     return list(_checks.values())

@@ -1,0 +1,84 @@
+"""Defects of torch itself that the suite hits: shown as `known`, with a link, so that no machine is accused of them.
+
+A row turns exactly the comparison that it describes into a known defect; any other failure of the same check stays a
+failure. Where a row applies and nothing failed, the result says so: the defect is gone from this torch.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .compare import Comparison
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One documented defect.
+
+    Attributes:
+        check: glob over check ids.
+        why: what torch does wrong, in one sentence.
+        advice: what a user does about it.
+        link: where it is documented; "" when no report was found.
+        since: first version that has it; "" for "as far back as we know".
+        fixed: first version without it; "" while none is known.
+        dtypes: dtype names, or () for all.
+        devices: device types ("cpu", "cuda"), or () for all.
+        what: glob over the comparison's `what`.
+        at_most: largest `measured` that this defect explains.
+    """
+
+    check: str
+    why: str
+    advice: str
+    link: str = ""
+    since: str = ""
+    fixed: str = ""
+    dtypes: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    what: str = "*"
+    at_most: float = float("inf")
+
+
+DEFECTS: tuple[Defect, ...] = ()
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Read the release numbers of a version: "2.13.0+cpu" gives (2, 13, 0)."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def applicable(
+    ident: str, *, version: str, device: str, dtype: str | None, table: Iterable[Defect] = DEFECTS
+) -> list[Defect]:
+    """Find the rows that speak of this check on this device in this torch."""
+    release = version_of(version)
+    return [
+        row
+        for row in table
+        if fnmatch.fnmatchcase(ident, row.check)
+        and (not row.dtypes or dtype in row.dtypes)
+        and (not row.devices or device.partition(":")[0] in row.devices)
+        and (not row.since or release >= version_of(row.since))
+        and (not row.fixed or release < version_of(row.fixed))
+    ]
+
+
+def explain(failures: Sequence[Comparison], rows: Sequence[Defect]) -> list[Defect] | None:
+    """Give the rows that explain every failure, or None when one of them is not explained."""
+    used: list[Defect] = []
+    for failure in failures:
+        row = next((r for r in rows if fnmatch.fnmatchcase(failure.what, r.what) and _covers(r, failure)), None)
+        if row is None:
+            return None
+        if row not in used:
+            used.append(row)
+    return used
+
+
+def _covers(row: Defect, failure: Comparison) -> bool:
+    return failure.measured <= row.at_most or row.at_most == float("inf")

@@ -1,0 +1,64 @@
+"""Which checks run, on which devices and in which dtypes: the list of items that a run consists of."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .registry import LEVELS, Check
+
+IMPORT = "environment.import"
+ENUMERATE = "environment.devices"
+PREPARATION = (IMPORT, ENUMERATE)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One check on one device in one dtype (None where the check chooses its own)."""
+
+    check: Check
+    device: str
+    dtype: str | None
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """What tells this item from all others of a run."""
+        return (self.check.id, self.device, self.dtype)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the item as it stands in the plan of a `hello`."""
+        return {
+            "id": self.check.id,
+            "title": self.check.title,
+            "device": self.device,
+            "dtype": self.dtype,
+            "timeout": self.check.timeout,
+        }
+
+
+def matches(ident: str, globs: Iterable[str]) -> bool:
+    """Say whether an id is meant by one of the globs; `optimizers` means all that is below it."""
+    return any(fnmatch.fnmatchcase(ident, glob) or ident.startswith(glob + ".") for glob in globs)
+
+
+def choose(checks: Iterable[Check], *, level: str, select: Sequence[str] = (), skip: Sequence[str] = ()) -> list[Check]:
+    """Keep the checks of a level that were selected and not skipped."""
+    depth = LEVELS.index(level)
+    within = [check for check in checks if LEVELS.index(check.level) <= depth]
+    wanted = [check for check in within if not select or matches(check.id, select)]
+    return [check for check in wanted if not matches(check.id, skip)]
+
+
+def items(checks: Iterable[Check], devices: Sequence[str]) -> list[Item]:
+    """Make the items, in the order in which they run.
+
+    A check for "each" device is repeated on every one, a check for the CPU runs when the CPU is among them, and a
+    check that means no device is shown as the CPU's, once.
+    """
+    made: list[Item] = []
+    for check in checks:
+        places = {"each": list(devices), "cpu": [d for d in devices if d == "cpu"], "once": ["cpu"]}[check.devices]
+        made += [Item(check, place, dtype) for place in places for dtype in (check.dtypes or (None,))]
+    return made

@@ -1,0 +1,189 @@
+"""The worker: runs checks in the target interpreter and reports them, one JSON object a line.
+
+Started by path, `python …/suite/worker.py`, in an interpreter that knows nothing of torchcheck: standard library and
+torch only. The job is one JSON object on stdin; the events go to a private copy of stdout, while descriptor 1 itself
+is turned over to stderr, so that what Python or C++ prints ends in the log and never between two events.
+
+    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "folders", "timeout"}
+    events  loaded {plan}     before torch is imported: what would run on the devices as they were asked for
+            start {id, device, dtype}, result {…}
+            hello {torch, python, devices, lacking, plan}
+            bye {poisoned}
+
+`--list` prints every check as JSON, without torch.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import IO, Any
+
+PROTOCOL = 1
+PACKAGE = "torchcheck_suite"
+
+
+def enter_island() -> None:
+    """Make the suite importable under a name of its own, and nothing else of torchcheck's.
+
+    Also done in processes that `multiprocessing` spawns, which import this file as `__mp_main__`.
+    """
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here]
+    spec = importlib.util.spec_from_file_location(PACKAGE, here / "__init__.py", submodule_search_locations=[str(here)])
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[PACKAGE] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+
+
+if __name__ in ("__main__", "__mp_main__") and PACKAGE not in sys.modules:
+    enter_island()
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+class Worker:
+    """One process's share of a run."""
+
+    def __init__(self, channel: IO[str], job: dict[str, Any]) -> None:
+        """Take the protocol's channel and the job."""
+        self.channel = channel
+        self.job = job
+        self.done = {tuple(key) for key in job.get("done", [])}
+        self.plan, self.trial = _module("plan"), _module("trial")
+        checks = _module("registry").all_checks(job.get("folders", []))
+        self.ahead = {check.id: check for check in checks if check.id in self.plan.PREPARATION}
+        self.chosen = self.plan.choose(
+            checks, level=job["level"], select=job.get("select", []), skip=job.get("skip", [])
+        )
+
+    def send(self, event: str, **members: Any) -> None:
+        """Write one event and flush it: the next instruction may be the last."""
+        self.channel.write(json.dumps({"event": event, **members}, default=repr) + "\n")
+        self.channel.flush()
+
+    def work(self) -> None:
+        """Import torch, find the devices, and run what is left to run."""
+        asked = self.job["devices"]
+        self.send("loaded", plan=self._json(self.plan.items(self.chosen, ["cpu"] if asked == ["all"] else asked)))
+        torch = self._prepare()
+        if torch is None:
+            return self.send("bye", poisoned=None)
+        devices, lacking = self._devices(torch)
+        items = self.plan.items(self.chosen, [*devices, *lacking])
+        self.send(
+            "hello",
+            protocol=PROTOCOL,
+            torch=str(torch.__version__),
+            python=sys.version.split()[0],
+            devices=devices,
+            lacking=lacking,
+            plan=self._json(items),
+        )
+        if self.job.get("threads"):
+            torch.set_num_threads(self.job["threads"])
+        return self.send("bye", poisoned=self._run_all(items, torch, lacking))
+
+    def _prepare(self) -> Any:
+        """Import torch, as the first check; None when it cannot be imported."""
+        result = self._step(self.plan.IMPORT, None)
+        if result["status"] != "pass":
+            return None
+        return sys.modules["torch"]
+
+    def _devices(self, torch: Any) -> tuple[list[str], dict[str, str]]:
+        """Find the devices, as the second check: a broken driver may hang or crash here."""
+        asked = self.job["devices"]
+        if asked != ["cpu"]:
+            self._step(self.plan.ENUMERATE, torch)
+        found: tuple[list[str], dict[str, str]] = _module("devices").resolve(torch, asked)
+        return found
+
+    def _step(self, ident: str, torch: Any) -> dict[str, Any]:
+        item = self.plan.Item(self.ahead[ident], "cpu", None)
+        self._announce(item)
+        result: dict[str, Any] = self.trial.run(item, torch, self.job)
+        self.send("result", **result)
+        return result
+
+    def _run_all(self, items: list[Any], torch: Any, lacking: dict[str, str]) -> str | None:
+        for item in items:
+            if item.key in self.done or item.check.id in self.plan.PREPARATION:
+                continue
+            if item.device in lacking:
+                self.send("result", **self.trial.blank(item, "skip", lacking[item.device]))
+                continue
+            self._announce(item)
+            result = self.trial.run(item, torch, self.job)
+            faulthandler.cancel_dump_traceback_later()
+            self.send("result", **result)
+            if item.device != "cpu" and self.trial.poisoned(result):
+                return str(item.device)
+        return None
+
+    def _announce(self, item: Any) -> None:
+        self.send("start", id=item.check.id, device=item.device, dtype=item.dtype)
+        limit = item.check.timeout or self.job.get("timeout")
+        if limit:  # where it hangs, for the log, before the runner's patience ends
+            faulthandler.dump_traceback_later(limit * 0.9, exit=False)
+
+    @staticmethod
+    def _json(items: list[Any]) -> list[dict[str, Any]]:
+        return [item.as_json() for item in items]
+
+
+def _take_stdout() -> IO[str]:
+    """Keep stdout for the protocol and send whatever else is written to it to stderr."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    channel.write("\n")  # what a start-up hook printed without an end of line must not swallow the first event
+    os.dup2(2, 1)
+    return channel
+
+
+def _quieten() -> None:
+    """Die quickly and quietly: a stack on stderr, no core file, no dialogue box."""
+    faulthandler.enable(all_threads=False)
+    warnings.simplefilter("ignore")
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+    else:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _list() -> None:
+    checks = _module("registry").all_checks()
+    told = [{key: value for key, value in vars(check).items() if key != "run"} for check in checks]
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def main() -> None:
+    """Run one job, then leave without the interpreter's teardown.
+
+    torch's teardown costs 0.4 s and can abort after all results were right (gloo: "terminate called without an active
+    exception"), so nothing of it may reach the exit code.
+    """
+    if sys.argv[1:] == ["--list"]:
+        return _list()
+    channel = _take_stdout()
+    _quieten()
+    Worker(channel, json.loads(sys.stdin.readline())).work()
+    channel.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
