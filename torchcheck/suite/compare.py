@@ -147,7 +147,7 @@ def close(
         wrong += error > bound
         if error > worst:
             worst, at = error, i
-    return _worst(what, got, expected, given, wrong, at, worst, bound, "u")
+    return _worst(what, got, expected, given=given, wrong=wrong, at=at, measured=worst, bound=bound, unit="u")
 
 
 def exact(
@@ -165,7 +165,9 @@ def exact(
         )
     bad = [i for i, (g, e) in enumerate(zip(got, expected)) if not _same(g, e, signed_zero)]
     at = bad[0] if bad else (0 if len(got) else -1)
-    return _worst(what, got, expected, given, len(bad), at, float(len(bad)), 0.0, "elements")
+    return _worst(
+        what, got, expected, given=given, wrong=len(bad), at=at, measured=float(len(bad)), bound=0.0, unit="elements"
+    )
 
 
 def within(value: float, bound: float, *, what: str, unit: str, expected: Any = None, got: Any = None) -> Comparison:
@@ -177,11 +179,11 @@ def within(value: float, bound: float, *, what: str, unit: str, expected: Any = 
 def _same(g: Any, e: Any, signed_zero: bool) -> bool:
     if g == e:
         return not signed_zero or g != 0 or math.copysign(1, g) == math.copysign(1, e)
-    return bool(g != g and e != e)
+    return bool(g != g and e != e)  # noqa: PLR0124 - NaN, real or complex
 
 
 def _special(g: float, e: float, fmt: Format) -> float:
-    if g != g and e != e:
+    if math.isnan(g) and math.isnan(e):
         return 0.0
     if math.isinf(g) and not math.isnan(e) and g == fmt.round(e):
         return 0.0
@@ -192,6 +194,7 @@ def _worst(
     what: str,
     got: Sequence[Any],
     expected: Sequence[Any],
+    *,
     given: Sequence[Any] | None,
     wrong: int,
     at: int,

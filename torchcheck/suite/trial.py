@@ -96,7 +96,7 @@ def _outcome(item: Item, context: Context) -> Result:
         if not any(not comparison.ok for comparison in context.comparisons):
             return {"status": "skip", "detail": str(skip)}
     except Exception as error:  # noqa: BLE001 - a check may raise anything; its result says what
-        return _raised(item, context, error)
+        return _raised(context, error)
     return _judge(item, context)
 
 
@@ -201,7 +201,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _raised(item: Item, context: Context, error: Exception) -> Result:
+def _raised(context: Context, error: Exception) -> Result:
     """Judge an exception: torch's own is a failure of torch, ours an error of the check."""
     text = f"{type(error).__name__}: {error}".strip()
     frames = traceback.extract_tb(error.__traceback__)

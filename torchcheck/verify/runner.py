@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import subprocess
 import tempfile
 import threading
 import time
@@ -172,7 +173,7 @@ class _Session:
                 self._tell(held)
 
     def _tell(self, event: Event) -> None:
-        """Pass an event on; before the first `hello`, keep it. What was not selected is told only when it went wrong."""
+        """Pass an event on; before the first `hello`, keep it. What is not in the plan is told to nobody."""
         if not self.greeted:
             self.held.append(event)
         elif _key(event) in self.plan:
@@ -238,6 +239,8 @@ class _Session:
         for key, item in self.plan.items():
             if key not in self.done:
                 self._finish(_result(item, "skip", why))
+        if not self.plan:
+            self.notes.append("no check of this level matches the selection")
         self.emit(
             {
                 "event": "bye",
@@ -265,7 +268,7 @@ class _Worker:
     """One process of the suite, with a thread that reads its events and one that keeps its log."""
 
     def __init__(self, python: str, env: Mapping[str, str], folder: str) -> None:
-        self.process = processes.start([python, str(WORKER)], env=env, cwd=folder, stdin=processes.subprocess.PIPE)
+        self.process = processes.start([python, str(WORKER)], env=env, cwd=folder, stdin=subprocess.PIPE)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.log: deque[str] = deque(maxlen=_TAIL)
         self.hung = False
@@ -299,7 +302,7 @@ class _Worker:
     def death(self) -> deaths.Death:
         """End the process, if it has not ended, and name what it died of."""
         if not self.hung:
-            with contextlib.suppress(processes.subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(2)
         code = None if self.hung else self.process.poll()
         self.close()
