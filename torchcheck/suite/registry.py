@@ -85,7 +85,7 @@ def check(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        module = function.__module__.rpartition(".")[2]
+        module = _topic(function.__module__)
         title = (function.__doc__ or "").strip().partition("\n")[0]
         for name, row in _rows(each):
             run = function if row is None else _bound(function, row)
@@ -109,6 +109,11 @@ def _rows(each: Iterable[Row] | Mapping[str, Any] | None) -> list[tuple[str, Any
     return [(row.name, row) for row in each]
 
 
+def _topic(module: str) -> str:
+    """Name the module of `checks` that a function is from; a package there is one topic, whatever its parts."""
+    return module.partition(".checks.")[2].partition(".")[0] or module.rpartition(".")[2]
+
+
 def _bound(function: Callable[..., None], row: Any) -> Callable[[Context], None]:
     return lambda context: function(context, row)
 
@@ -116,7 +121,7 @@ def _bound(function: Callable[..., None], row: Any) -> Callable[[Context], None]
 def all_checks(folders: Iterable[str] = ()) -> list[Check]:
     """Import every module of `checks`, and of `folders` beside it, and return the checks in the order of definition.
 
-    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works.
+    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works there too.
     """
     package = importlib.import_module(__package__ + ".checks")
     package.__path__.extend(folder for folder in folders if folder not in package.__path__)
