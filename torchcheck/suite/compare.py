@@ -163,7 +163,8 @@ def exact(
         return Comparison(
             f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
         )
-    bad = [i for i, (g, e) in enumerate(zip(got, expected)) if not _same(g, e, signed_zero)]
+    same = not signed_zero and got == expected  # the usual case, at the speed of C
+    bad = [] if same else [i for i, (g, e) in enumerate(zip(got, expected)) if not _same(g, e, signed_zero)]
     at = bad[0] if bad else (0 if len(got) else -1)
     return _worst(
         what, got, expected, given=given, wrong=len(bad), at=at, measured=float(len(bad)), bound=0.0, unit="elements"
