@@ -121,7 +121,8 @@ def _bound(function: Callable[..., None], row: Any) -> Callable[[Context], None]
 def all_checks(folders: Iterable[str] = ()) -> list[Check]:
     """Import every module of `checks`, and of `folders` beside it, and return the checks in the order of definition.
 
-    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works there too.
+    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works
+    there too.
     """
     package = importlib.import_module(__package__ + ".checks")
     package.__path__.extend(folder for folder in folders if folder not in package.__path__)
