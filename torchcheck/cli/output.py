@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchcheck.cli.terminal import console
+from torchcheck.report.document import cleaned, dump, envelope, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,6 +29,13 @@ class Output:
         self.color = color
         self.log = console(color, stderr=True)
 
+    @classmethod
+    def of(cls, command: str, given: Mapping[str, Any]) -> Output:
+        """Make one from a command's options."""
+        return cls(
+            command, json=given["json"], quiet=given["quiet"], verbose=given["verbose"], color=given["color"]
+        )
+
     def say(self, text: str) -> None:
         """Log one line of progress."""
         if not self.quiet:
@@ -42,7 +50,7 @@ class Output:
             self.write_json(data, code, failures)
             return code
         out = console(self.color)
-        for item in render(data, self.verbose):
+        for item in render(cleaned(data), self.verbose):
             out.print(item, markup=False) if isinstance(item, str) else out.print(item)
         for failure in failures:
             self.fail(failure)
@@ -50,8 +58,6 @@ class Output:
 
     def write_json(self, data: Mapping[str, Any] | None, code: int, errors: Iterable[Mapping[str, str]] = ()) -> None:
         """Print the one document."""
-        from torchcheck.report.document import dump, envelope
-
         sys.stdout.write(dump(envelope(self.command, data, code, errors)) + "\n")
 
     def fail(self, error: Mapping[str, str]) -> None:
@@ -61,8 +67,3 @@ class Output:
         self.log.print(Text.assemble(("error: ", "bold red"), printable(error["message"])))
         if error["hint"]:
             self.log.print(Text.assemble(("  fix: ", "bold"), printable(error["hint"])))
-
-
-def printable(text: str) -> str:
-    """Take away what a terminal would obey: control characters other than newline and tab."""
-    return "".join(c if c in "\n\t" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else "�" for c in text)

@@ -37,6 +37,27 @@ def dump(document: Mapping[str, Any]) -> str:
     return json.dumps(finite(document), indent=2, ensure_ascii=True, allow_nan=False)
 
 
+def line(value: Any) -> str:
+    """Write one value of a stream on one line."""
+    return json.dumps(finite(value), ensure_ascii=True, allow_nan=False)
+
+
+def cleaned(value: Any) -> Any:
+    """Make every text in JSON-able data safe to show: see `printable`."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): cleaned(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(item) for item in value]
+    return value
+
+
+def printable(text: str) -> str:
+    """Take away what a terminal would obey: control characters other than newline and tab."""
+    return "".join(c if c in "\n\t" or (c >= " " and not "\x7f" <= c < "\xa0") else "\ufffd" for c in text)
+
+
 def finite(value: Any) -> Any:
     """Replace what JSON cannot say: infinities and NaN become the words "inf", "-inf" and "nan"."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):  # noqa: PLR0124 - NaN

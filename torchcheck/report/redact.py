@@ -51,11 +51,11 @@ class Identity:
 
     @cached_property
     def patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
-        """Patterns for homes (longest first), then users, then hosts."""
+        """All that is replaced, in order: homes (longest first), then what anybody's secrets look like, then names."""
         homes = [(_path(home), "~") for home in sorted(self.homes, key=len, reverse=True) if len(home) > 1]
         users = [(_word(user), "<user>") for user in self.users if _identifies(user)]
         hosts = [(_word(host), "<host>") for host in self.hosts if _identifies(host)]
-        return (*homes, *users, *hosts)
+        return (*homes, *PATTERNS, *users, *hosts)
 
 
 def redact(value: Any, identity: Identity) -> Any:
@@ -72,8 +72,8 @@ def redact(value: Any, identity: Identity) -> Any:
 
 
 def redact_text(text: str, identity: Identity) -> str:
-    """Redact a text: credentials and tokens first, then homes, users and hosts."""
-    for pattern, replacement in (*identity.patterns[: len(identity.homes)], *PATTERNS, *identity.patterns):
+    """Redact a text."""
+    for pattern, replacement in identity.patterns:
         text = pattern.sub(replacement, text)
     return text
 

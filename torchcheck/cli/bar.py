@@ -1,0 +1,48 @@
+"""The progress bar of a verification: how far, and which check is running."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+BAD = ("fail", "error", "crash", "timeout")
+
+
+class Bar:
+    """Shows a run's events; failures stay visible above the bar."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`; nothing is left of the bar at the end."""
+        columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task = self._progress.add_task("starting torch", total=None)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Take one event of the runner."""
+        kind = event["event"]
+        if kind == "hello":
+            self._progress.update(self._task, total=len(event["plan"]))
+        elif kind == "start":
+            self._progress.update(self._task, description=_name(event))
+        elif kind == "result":
+            self._progress.advance(self._task)
+            if event["status"] in BAD:
+                self._progress.console.print(Text.assemble((f"{event['status']}: ", "bold red"), _name(event)))
+
+
+def _name(event: dict[str, Any]) -> str:
+    where = "/".join(filter(None, (event["device"], event["dtype"])))
+    return f"{event['id']} [{where}]" if where else str(event["id"])

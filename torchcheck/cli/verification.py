@@ -1,0 +1,188 @@
+"""Running a verification for a person, for a script, and for CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchcheck.cli.gathering import live_target
+from torchcheck.cli.output import Output
+from torchcheck.errors import Exit, TargetError, TorchcheckError, UsageError
+
+if TYPE_CHECKING:
+    from torchcheck.verify.outcome import Verification
+    from torchcheck.verify.runner import Job
+
+Given = Mapping[str, Any]
+Event = dict[str, Any]
+
+
+def run(given: Given) -> int:
+    """Verify the target and say what came of it; gives the exit code."""
+    output = Output.of("verify", given)
+    job, target = job_of(given), live_target(given["python"])
+    output.say(f"Verifying {target.python}")
+    result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
+    data = result.as_json()
+    _write_files(given, data, events)
+    if given["github"]:
+        _tell_github(data, sys.stderr if given["json"] or given["stream"] else sys.stdout)
+    if given["stream"]:
+        return int(result.exit_code)
+    from torchcheck.report.render import text
+
+    return output.finish(data, result.exit_code, text.verify, _errors(result, target.python))
+
+
+def verify(
+    python: str, job: Job, output: Output, *, strict: bool = False, stream: bool = False
+) -> tuple[Verification, list[Event]]:
+    """Run a job with a progress bar, and sum it up."""
+    from torchcheck.verify.outcome import summarize
+    from torchcheck.verify.runner import run as run_job
+
+    events: list[Event] = []
+    with _progress(output, stream=stream) as show:
+
+        def take(event: Event) -> None:
+            events.append(event)
+            show(event)
+
+        run_job(python, job, take)
+    return summarize(events, strict=strict), events
+
+
+def job_of(given: Given) -> Job:
+    """Make a job of the options.
+
+    Raises:
+        UsageError: an option asks for what cannot be done.
+    """
+    from torchcheck.verify.runner import TIMEOUT, Job
+
+    if given["nproc"] not in (None, "1"):
+        raise UsageError(
+            "--nproc: proof over several processes is not built yet.", "Leave --nproc away.", code="nproc-unsupported"
+        )
+    return Job(
+        level=given["level"] or "default",
+        devices=tuple(given["device"]) or ("all",),
+        select=tuple(given["select"]),
+        skip=tuple(given["skip"]),
+        seed=given["seed"],
+        timeout=given["timeout"] or TIMEOUT,
+        options={} if given["seconds"] is None else {"seconds": given["seconds"]},
+    )
+
+
+def list_checks(given: Given) -> int:
+    """Show every check with what it proves and its oracle, without starting torch."""
+    from torchcheck.suite.registry import all_checks
+
+    rows = [{name: value for name, value in vars(check).items() if name != "run"} for check in all_checks()]
+    return Output.of("verify", given).finish({"checks": rows}, Exit.OK, _listing)
+
+
+def _listing(data: Mapping[str, Any], verbose: bool) -> Iterator[Any]:
+    from rich.text import Text
+
+    for row in data["checks"]:
+        yield Text.assemble((row["id"], "bold"), (f"  {row['level']}", "dim"), f"\n    {row['title']}")
+        yield Text(f"    against: {row['oracle']}", "dim")
+    yield f"{len(data['checks'])} checks; most run on every device, many for several dtypes."
+
+
+def _errors(result: Verification, python: str) -> list[TorchcheckError]:
+    """Say what an unusable target lacks; a failed check speaks for itself."""
+    if result.verdict != "unusable":
+        return []
+    imported = next((c for c in result.checks if c["id"] == "environment.import" and c["status"] != "pass"), None)
+    if imported is None:
+        return [TargetError("Nothing could be verified: " + ("; ".join(result.notes) or "no check was run") + ".")]
+    from torchcheck.cli.advice import install_command
+
+    missing = "No module named 'torch'" in str(imported["detail"])
+    what = "There is no torch in" if missing else f"torch cannot be imported ({imported['status']}) in"
+    return [
+        TargetError(
+            f"{what} {python}.",
+            install_command(python) if missing else imported["hint"] or "torchcheck doctor",
+            code="torch-missing" if missing else "torch-import",
+        )
+    ]
+
+
+def _write_files(given: Given, data: Mapping[str, Any], events: list[Event]) -> None:
+    if given["junit"]:
+        from torchcheck.report.render import junit
+
+        write_text(given["junit"], junit.verification(data), "--junit")
+    if given["html"]:
+        from torchcheck.report.render import html
+
+        write_text(given["html"], html.verification(data, figures_of(events)), "--html")
+
+
+def figures_of(events: list[Event]) -> dict[str, Any]:
+    """Collect what checks kept to be drawn, by check id, device and dtype."""
+    kept = [e for e in events if e["event"] == "result" and e.get("figures")]
+    return {"/".join(filter(None, (e["id"], e["device"], e["dtype"]))): e["figures"] for e in kept}
+
+
+def write_text(name: str, text: str, option: str) -> None:
+    """Write a result file as UTF-8, whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    path = Path(name)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UsageError(f"{option} {name}: {error.strerror}.", "Choose a folder that you may write to.") from error
+
+
+def _tell_github(data: Mapping[str, Any], stream: Any) -> None:
+    from torchcheck.report.render import github
+
+    for line in github.annotations(data):
+        stream.write(line + "\n")
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(github.summary(data))
+
+
+@contextmanager
+def _progress(output: Output, *, stream: bool) -> Iterator[Callable[[Event], None]]:
+    """Give a function that shows each event: as a JSON line, in a bar, or not at all."""
+    if stream:
+        from torchcheck.report.document import line
+
+        yield lambda event: print(line(event), flush=True)  # noqa: T201 - the stream is the result
+        return
+    if output.quiet or not output.log.is_terminal:
+        yield _hello(output)
+        return
+    from torchcheck.cli.bar import Bar
+
+    with Bar(output.log) as bar:
+        yield bar.show
+
+
+def _hello(output: Output) -> Callable[[Event], None]:
+    def show(event: Event) -> None:
+        if event["event"] == "hello":
+            told = f"torch {event['torch']} on {', '.join(event['devices'])}: {len(event['plan'])} checks"
+            output.say(told if event["torch"] else "torch could not be imported")
+
+    return show
+
+

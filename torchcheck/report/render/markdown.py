@@ -1,0 +1,106 @@
+"""For issues and chats: Markdown that no value in it can break out of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Data = Mapping[str, Any]
+BAD = ("fail", "crash", "timeout", "error")
+
+
+def report(data: Data) -> str:
+    """Write a report: what is wrong first, then the verification, then every fact behind a fold."""
+    lines = ["## torchcheck report", ""]
+    lines += _diagnoses(data["diagnoses"])
+    if data["verify"]:
+        lines += verification(data["verify"])
+    lines += _facts(data["facts"])
+    return "\n".join(lines) + "\n"
+
+
+def verification(data: Data) -> list[str]:
+    """Write a verification: verdict, table by topic, each failure."""
+    counts = ", ".join(f"{n} {status}" for status, n in data["counts"].items() if n)
+    lines = [f"### Verification: {data['verdict'].upper()}", "", f"{counts} on {code(', '.join(data['devices']))}", ""]
+    bad = [check for check in data["checks"] if check["status"] in BAD or check["status"] == "known"]
+    if bad:
+        lines += ["| check | device | dtype | status | what was seen | what to do |", "|---|---|---|---|---|---|"]
+        lines += ["| " + " | ".join(_cells(check)) + " |" for check in bad] + [""]
+    return lines
+
+
+def diff(data: Data) -> str:
+    """Write what differs between two reports as a table."""
+    lines = ["| weight | what | A | B | note |", "|---|---|---|---|---|"]
+    for d in data["differences"]:
+        lines.append(f"| {d['weight']} | {code(d['path'])} | {code(d['a'])} | {code(d['b'])} | {text(d['note'] or '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def text(value: object) -> str:
+    """Escape what Markdown or HTML would obey, and keep it on one line."""
+    line = " ".join(str(value).split())
+    for char in "\\`*_{}[]<>()#+!|~":
+        line = line.replace(char, "\\" + char) if char not in "<>" else line.replace(char, {"<": "&lt;", ">": "&gt;"}[char])
+    return line
+
+
+def code(value: object) -> str:
+    """Put a value into a code span that it cannot end, also within a table."""
+    line = " ".join(str("none" if value is None else value).split()).replace("|", "\\|")
+    fence = "`"
+    while fence in line:
+        fence += "`"
+    space = " " if "`" in line else ""
+    return f"{fence}{space}{line}{space}{fence}" if line else ""
+
+
+def _cells(check: Data) -> list[str]:
+    seen = str(check["detail"] or "")[:500]
+    return [code(check["id"]), check["device"] or "", check["dtype"] or "", check["status"], text(seen), text(check["hint"] or "")]
+
+
+def _diagnoses(diagnoses: list[Data]) -> Iterator[str]:
+    for d in diagnoses:
+        yield f"- **{text(d['title'])}** ({d['severity']}, {code(d['code'])})"
+        yield from (f"  - seen: {text(item)}" for item in d["evidence"])
+        yield from (f"  - fix: {code(item)}" for item in d["fix"])
+    yield ""
+
+
+def _facts(facts: Data) -> Iterator[str]:
+    yield "<details><summary>Environment</summary>"
+    yield ""
+    for section, members in facts.items():
+        yield f"**{section}**"
+        yield ""
+        yield "| | |"
+        yield "|---|---|"
+        for name, value in flatten(members, "" if isinstance(members, Mapping) else section):
+            yield f"| {text(name)} | {code(value)} |"
+        yield ""
+    yield "</details>"
+
+
+def flatten(members: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Walk nested facts as (path, value) pairs, lists of plain values in one."""
+    if isinstance(members, Mapping):
+        for key, member in members.items():
+            yield from flatten(member, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(members, list) and any(isinstance(m, Mapping) for m in members):
+        for i, member in enumerate(members):
+            yield from flatten(member, f"{prefix}[{i}]")
+    else:
+        yield prefix, plain(members)
+
+
+def plain(value: Any) -> str:
+    """Say a value in words."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
