@@ -118,14 +118,9 @@ def _bound(function: Callable[..., None], row: Any) -> Callable[[Context], None]
     return lambda context: function(context, row)
 
 
-def all_checks(folders: Iterable[str] = ()) -> list[Check]:
-    """Import every module of `checks`, and of `folders` beside it, and return the checks in the order of definition.
-
-    A module in one of `folders` belongs to the package as if it lay there, so `from ..registry import check` works
-    there too.
-    """
+def all_checks() -> list[Check]:
+    """Import every module of `checks` and return the checks in the order they were defined."""
     package = importlib.import_module(__package__ + ".checks")
-    package.__path__.extend(folder for folder in folders if folder not in package.__path__)
     for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         importlib.import_module(f"{package.__name__}.{found.name}")
     return list(_checks.values())

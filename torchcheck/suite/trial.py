@@ -16,12 +16,13 @@ from .context import Context, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
     from .compare import Comparison
     from .plan import Item
 
 Result = dict[str, Any]
-HERE = str(Path(__file__).resolve().parent)
+PACKAGE = __name__.rpartition(".")[0]
 
 # A kernel that a torch never had is no defect of the machine: ATen's wording for a dtype, and the backends' for an op.
 _LACKING = re.compile(
@@ -204,7 +205,7 @@ def _shown(value: Any) -> str:
 def _raised(context: Context, error: Exception) -> Result:
     """Judge an exception: torch's own is a failure of torch, ours an error of the check."""
     text = f"{type(error).__name__}: {error}".strip()
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.walk_tb(error.__traceback__))
     if _LACKING.search(text):
         return {"status": "skip", "detail": f"this torch lacks a kernel: {_first_line(error)}"}
     detail = f"{text[:800]} (raised at {_places(frames)})"
@@ -214,19 +215,23 @@ def _raised(context: Context, error: Exception) -> Result:
     return {"status": status, "detail": detail, "hint": context.hint}
 
 
-def _of_torch(frames: traceback.StackSummary, error: Exception) -> bool:
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(PACKAGE)
+
+
+def _of_torch(frames: list[tuple[FrameType, int]], error: Exception) -> bool:
     """Say whether torch raised it: in its own Python code, or from C++ called by a check."""
-    last = frames[-1].filename if frames else ""
-    if not last.startswith(HERE):
+    last = frames[-1][0]
+    if not _is_ours(last):
         return True
-    return "oracles" not in last and isinstance(error, (RuntimeError, NotImplementedError, ImportError, OSError))
+    in_oracle = ".oracles." in str(last.f_globals.get("__name__"))
+    return not in_oracle and isinstance(error, (RuntimeError, NotImplementedError, ImportError, OSError))
 
 
-def _places(frames: traceback.StackSummary) -> str:
-    """Name the last of our own lines and the last of all, innermost first."""
-    ours = [frame for frame in frames if frame.filename.startswith(HERE) and not frame.filename.endswith("trial.py")]
-    shown = [*frames[-1:], *ours[-1:]]
-    named = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in shown]
+def _places(frames: list[tuple[FrameType, int]]) -> str:
+    """Name the innermost line of all and the innermost of ours."""
+    shown = [*frames[-1:], *[place for place in frames if _is_ours(place[0])][-1:]]
+    named = [f"{Path(f.f_code.co_filename).name}:{line} in {f.f_code.co_name}" for f, line in shown]
     return ", from ".join(dict.fromkeys(named))
 
 

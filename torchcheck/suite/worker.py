@@ -1,16 +1,16 @@
 """The worker: runs checks in the target interpreter and reports them, one JSON object a line.
 
-Started by path, `python …/suite/worker.py`, in an interpreter that knows nothing of torchcheck: standard library and
-torch only. The job is one JSON object on stdin; the events go to a private copy of stdout, while descriptor 1 itself
-is turned over to stderr, so that what Python or C++ prints ends in the log and never between two events.
+Started by path, `python …/suite/worker.py [FOLDER…]`, in an interpreter that knows nothing of torchcheck: standard
+library and torch only. The job is one JSON object on stdin; the events go to a private copy of stdout, while descriptor
+1 itself is turned over to stderr, so that what Python or C++ prints ends in the log and never between two events.
 
-    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "folders", "timeout"}
+    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "timeout"}
     events  loaded {plan}     before torch is imported: what would run on the devices as they were asked for
             start {id, device, dtype}, result {…}
             hello {torch, python, devices, lacking, plan}
             bye {poisoned}
 
-`--list` prints every check as JSON, without torch.
+A FOLDER holds further check modules, as if they lay in `checks`. `--list` prints every check as JSON, without torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGE = "torchcheck_suite"
 def enter_island() -> None:
     """Make the suite importable under a name of its own, and nothing else of torchcheck's.
 
-    Also done in processes that `multiprocessing` spawns, which import this file as `__mp_main__`.
+    Also done in processes that `multiprocessing` spawns, which import this file as `__mp_main__`, with our arguments.
     """
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here]
@@ -41,6 +41,7 @@ def enter_island() -> None:
     assert spec.loader is not None
     sys.modules[PACKAGE] = package = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
+    importlib.import_module(PACKAGE + ".checks").__path__.extend(arg for arg in sys.argv[1:] if arg != "--list")
 
 
 if __name__ in ("__main__", "__mp_main__") and PACKAGE not in sys.modules:
@@ -60,7 +61,7 @@ class Worker:
         self.job = job
         self.done = {tuple(key) for key in job.get("done", [])}
         self.plan, self.trial = _module("plan"), _module("trial")
-        checks = _module("registry").all_checks(job.get("folders", []))
+        checks = _module("registry").all_checks()
         self.ahead = {check.id: check for check in checks if check.id in self.plan.PREPARATION}
         self.chosen = self.plan.choose(
             checks, level=job["level"], select=job.get("select", []), skip=job.get("skip", [])

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import subprocess
 import tempfile
 import threading
@@ -28,7 +29,8 @@ IMPORT, ENUMERATE = "environment.import", "environment.devices"
 TIMEOUT = 120.0
 PATIENCE = 25
 """Workers that may die in one run; what is left after that is not run."""
-_TAIL = 40
+_TAIL = 60
+_OURS = re.compile(r'suite.(worker|trial)\.py"|^Extension modules: |^Current thread |^Thread 0x')
 
 Event = dict[str, Any]
 Key = tuple[str, str, str | None]
@@ -75,7 +77,7 @@ def run(python: str, job: Job, on_event: Callable[[Event], None], *, env: Mappin
     session = _Session(job, on_event)
     with tempfile.TemporaryDirectory(prefix="torchcheck-", ignore_cleanup_errors=True) as folder:
         try:
-            session.run(lambda: _Worker(python, _environment(env), folder))
+            session.run(lambda: _Worker([python, str(WORKER), *job.folders], _environment(env), folder))
         except KeyboardInterrupt:
             session.finish("not run: interrupted", interrupted=True)
             return
@@ -141,7 +143,6 @@ class _Session:
             "timeout": self.job.timeout,
             "threads": self.job.threads,
             "options": dict(self.job.options),
-            "folders": list(self.job.folders),
             "done": [list(key) for key in self.done],
         }
 
@@ -166,9 +167,9 @@ class _Session:
 
     def _greet(self, event: Event) -> None:
         if not self.greeted:
-            self.plan = {_key(item): item for item in event["plan"]}
+            self.plan |= {_key(item): item for item in event["plan"]}
             self.greeted = True
-            self.emit({**event, "level": self.job.level, "seed": self.job.seed})
+            self.emit({**event, "plan": list(self.plan.values()), "level": self.job.level, "seed": self.job.seed})
             for held in self.held:
                 self._tell(held)
 
@@ -267,8 +268,8 @@ class _Session:
 class _Worker:
     """One process of the suite, with a thread that reads its events and one that keeps its log."""
 
-    def __init__(self, python: str, env: Mapping[str, str], folder: str) -> None:
-        self.process = processes.start([python, str(WORKER)], env=env, cwd=folder, stdin=subprocess.PIPE)
+    def __init__(self, argv: list[str], env: Mapping[str, str], folder: str) -> None:
+        self.process = processes.start(argv, env=env, cwd=folder, stdin=subprocess.PIPE)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.log: deque[str] = deque(maxlen=_TAIL)
         self.hung = False
@@ -309,8 +310,9 @@ class _Worker:
         return deaths.timeout(self.waited) if self.hung else deaths.of_code(code)
 
     def tail(self) -> str:
-        """Give the last lines of the log, on one line."""
-        return " | ".join(line.strip() for line in list(self.log)[-12:] if line.strip())[-1200:]
+        """Give the last lines of the log, on one line, without the part of a stack that is ours."""
+        lines = [line.strip() for line in self.log if line.strip() and not _OURS.search(line)]
+        return " | ".join(lines[-12:])[-1200:]
 
     def close(self) -> None:
         """End the process and all that it started."""
@@ -319,17 +321,19 @@ class _Worker:
             thread.join(2)
 
     def _read(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
-            event = _event(line)
-            if event is None:
-                self._remember(line)
-            else:
-                self.events.put(event)
+        with pipe:
+            for line in pipe:
+                event = _event(line)
+                if event is None:
+                    self._remember(line)
+                else:
+                    self.events.put(event)
         self.events.put(None)
 
     def _keep(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
-            self._remember(line)
+        with pipe:
+            for line in pipe:
+                self._remember(line)
 
     def _remember(self, line: bytes) -> None:
         self.log.append(line.decode("utf-8", "replace")[:400])

@@ -1,0 +1,5 @@
+"""Importing it never ends."""
+
+import time
+
+time.sleep(3600)

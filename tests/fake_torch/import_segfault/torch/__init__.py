@@ -1,0 +1,5 @@
+"""Importing it reads address 0."""
+
+import ctypes
+
+ctypes.string_at(0)
