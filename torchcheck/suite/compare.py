@@ -133,21 +133,23 @@ def close(
         return Comparison(
             f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
         )
-    cancels = cancel if isinstance(cancel, Sequence) else None
-    constant = 0.0 if cancels is not None else float(cancel)  # type: ignore[arg-type]
-    worst, at, wrong, u = -1.0, -1, 0, fmt.u
-    for i, (g, e) in enumerate(zip(got, expected)):
-        if g == e:
-            error = 0.0
-        elif g - e == g - e and abs(g) != math.inf and abs(e) != math.inf:
-            scale = u * (abs(e) + (cancels[i] if cancels is not None else constant)) + floor
-            error = abs(g - e) / scale if scale else math.inf
-        else:
-            error = _special(g, e, fmt)
-        wrong += error > bound
-        if error > worst:
-            worst, at = error, i
+    cancels = cancel if isinstance(cancel, Sequence) else [float(cancel)] * len(got)
+    cells = list(zip(got, expected, cancels))
+    errors = {cell: _error(*cell, fmt, floor) for cell in set(cells)}  # periodic data has few different cells
+    worst = max(errors.values(), default=-1.0)
+    at = next((i for i, cell in enumerate(cells) if errors[cell] == worst), -1)
+    wrong = sum(errors[cell] > bound for cell in cells) if worst > bound else 0
     return _worst(what, got, expected, given=given, wrong=wrong, at=at, measured=worst, bound=bound, unit="u")
+
+
+def _error(g: float, e: float, cancel: float, fmt: Format, floor: float) -> float:
+    """Give one element's error in units of what rounding explains; `inf` for a wrong NaN or infinity."""
+    if g == e:
+        return 0.0
+    if g - e != g - e or math.inf in (abs(g), abs(e)):
+        return _special(g, e, fmt)
+    scale = fmt.u * (abs(e) + cancel) + floor
+    return abs(g - e) / scale if scale else math.inf
 
 
 def exact(

@@ -113,7 +113,7 @@ def sum_of_squares(context: Context) -> None:
     for (name, p), was, by in zip(net.named_parameters(), _expected_parameters(weights, biases), _expected(right)[2:]):
         context.exact(p.grad, _flat(by), what=f"gradient by {name}")
         with context.torch.no_grad():
-            p -= 0.125 * p.grad
+            p.sub_(0.125 * p.grad)
         context.exact(p, [v - 0.125 * g for v, g in zip(_flat(was), _flat(by))], what=f"{name} after a step")
 
 

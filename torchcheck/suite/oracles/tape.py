@@ -84,7 +84,7 @@ class Num:
 
 
 def _unary(x: Num, value: float, slope: float, curve: float, primitive: float = PRIMITIVE) -> Num:
-    """Make f(x) from f, f' and |f''|: the errors of value and slope are those of x carried over, and the kernel's own."""
+    """Make f(x) from f, f' and |f''|: both errors are that of x carried over and the kernel's own."""
     error = abs(slope) * x.error + primitive * abs(value)
     return Num(value, error, ((x, slope, abs(curve) * x.error + primitive * abs(slope)),))
 
@@ -137,7 +137,7 @@ def absolute(x: Num) -> Num:
 
 
 def power(x: Num, exponent: float) -> Num:
-    """x ** exponent for a constant exponent; 0 ** exponent has derivative 0."""
+    """Raise x to a constant exponent; 0 ** exponent has derivative 0."""
     if x.value == 0:
         return Num(0.0, 0.0, ((x, 0.0, 0.0),))
     v = x.value**exponent
