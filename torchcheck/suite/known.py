@@ -37,13 +37,32 @@ class Defect:
     link: str = ""
     since: str = ""
     fixed: str = ""
-    dtypes: tuple[str, ...] = ()
+    dtypes: tuple[str | None, ...] = ()
     devices: tuple[str, ...] = ()
     what: str = "*"
     at_most: float = float("inf")
 
 
-DEFECTS: tuple[Defect, ...] = ()
+DEFECTS: tuple[Defect, ...] = (
+    Defect(
+        "activations.hardsigmoid.*",
+        "the float64 gradient of Hardsigmoid multiplies by 1/6 rounded to float32 (3e-8 relative)",
+        "train in float32, where it is exact, or write clamp(x + 3, 0, 6) / 6 where float64 matters",
+        dtypes=("float64", None),
+        devices=("cpu",),
+        what="*gradient*",
+        at_most=3e8,
+    ),
+    Defect(
+        "activations.celu.*",
+        "the float64 gradient of CELU multiplies by 1/alpha rounded to float32 (up to 6e-8 relative)",
+        "train in float32, where it is exact, or write the formula out where float64 matters",
+        dtypes=("float64", None),
+        devices=("cpu",),
+        what="*gradient*alpha*",
+        at_most=3e8,
+    ),
+)
 
 
 def version_of(text: str) -> tuple[int, ...]:
