@@ -16,8 +16,14 @@ The operations, with their answers:
     free PATH                   int | None                          (bytes free to this user, nearest existing parent)
     run ARGV TIMEOUT            Ran as an object                     (absolute program only; no shell)
     script NAME ARGS TIMEOUT    object | {"error": …}                (native/NAME.py in a process of its own)
+    python EXE SCRIPT ARGS TIMEOUT  object | {"error": …}            (SCRIPT of ours in the interpreter EXE)
+    which NAME                  str | None                          (absolute path; PATH, never the current folder)
+    version PATH                str | None                          (of a Windows binary: "14.44.35211.0")
     registry KEY                {"values": {…}, "keys": [...]} | None (Windows; KEY as HKLM\SOFTWARE\…)
-    machine                     what Python itself knows of the platform, see `Live.machine`
+    machine                     what Python itself knows of the platform, see `live.machine`
+    resources                   memory, processor: see `live.resources` (costs an import of psutil; ask when needed)
+
+`Live` is in `torchcheck.live`, so that reading a recording imports no operating system.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ from typing import Any
 
 Answer = Any
 READ_LIMIT = 1 << 20
+_NOT_RECORDED = {"error": "missing", "detail": "not recorded"}
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,29 @@ class Host(ABC):
     def script(self, name: str, *arguments: str, timeout: float = 10.0) -> dict[str, Any]:
         """Run `native/NAME.py` in a process of its own and give the object that it printed.
 
-        A script that hangs, crashes or prints garbage answers `{"error": why}`.
+        A script that hangs, crashes or prints garbage answers `{"error": kind, "detail": what it said}`; the kinds are
+        those of `Ran.failure`, "crash" (with the signal in the detail) and "garbage" (it ended without an answer).
         """
-        return dict(self.ask("script", name, list(arguments), timeout) or {"error": "not recorded"})
+        return dict(self.ask("script", name, list(arguments), timeout) or _NOT_RECORDED)
+
+    def python(self, executable: str, script: str, *arguments: str, timeout: float = 20.0) -> dict[str, Any]:
+        """Run one of our scripts ("native/interpreter") in another interpreter, as its user would run it.
+
+        No isolation: `-I`, `-s` or `-S` would hide the torch that the user really runs. Answers as `script` does.
+        """
+        return dict(self.ask("python", executable, script, list(arguments), timeout) or _NOT_RECORDED)
+
+    def which(self, name: str) -> str | None:
+        """Absolute path of a program on PATH, without ever looking into the current folder."""
+        return self._text("which", name)
+
+    def version(self, path: str) -> str | None:
+        """Version resource of a Windows program or library, or None."""
+        return self._text("version", path)
+
+    def resources(self) -> dict[str, Any]:
+        """Return memory and processor as psutil and the Windows API know them: see `live.resources`."""
+        return dict(self.ask("resources") or {})
 
     def registry(self, key: str) -> dict[str, Any] | None:
         """Values and sub-keys of a registry key: `{"values": {name: value}, "keys": [name, …]}`; None if absent."""
@@ -112,7 +139,7 @@ class Host(ABC):
         return None if found is None else dict(found)
 
     def machine(self) -> dict[str, Any]:
-        """Return what Python itself knows of the platform: see `Live.machine`."""
+        """Return what Python itself knows of the platform: see `live.machine`."""
         return dict(self.ask("machine") or {})
 
     def _text(self, operation: str, argument: str) -> str | None:

@@ -1,0 +1,244 @@
+"""The machine that we run on, as a `Host`: every operation of `torchcheck.host`, answered by the operating system."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torchcheck import processes
+from torchcheck.host import READ_LIMIT, Answer, Host, Ran
+
+PACKAGE = Path(__file__).parent
+MARK = "\x1etorchcheck "
+"""What a script of ours writes before its answer, so that whatever else was printed is told apart from it."""
+_NO_ANSWER = (OSError, ValueError)  # ValueError: a NUL in a path
+
+
+class Live(Host):
+    """Ask this machine. Nothing is changed, nothing raises: what cannot be answered is None."""
+
+    def ask(self, operation: str, *arguments: Any) -> Answer:
+        """Answer one question; see `torchcheck.host` for the operations."""
+        try:
+            return OPERATIONS[operation](*arguments)
+        except _NO_ANSWER:
+            return None
+
+
+def machine() -> dict[str, Any]:
+    """Give what Python knows of the platform without starting anything.
+
+    `os` (windows, linux, macos), `release` (of the kernel), `version` (of Windows: "10.0.26100"), `machine` (as the
+    operating system names it), `processors` (logical ones that this process may use), `executable`, `prefix` and
+    `base_prefix` (of the interpreter that runs torchcheck), `cwd`, `home`, `temp`.
+    """
+    system = platform.uname()
+    return {
+        "os": {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux"),
+        "release": system.release,
+        "version": _windows_version() if sys.platform == "win32" else system.version,
+        "machine": system.machine,
+        "processors": _processors(),
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "base_prefix": sys.base_prefix,
+        "cwd": _cwd(),
+        "home": str(Path("~").expanduser()),
+        "temp": tempfile.gettempdir(),
+    }
+
+
+def resources() -> dict[str, Any]:
+    """Give `total`, `available`, `swap` (bytes), `cores_physical`, `cores_logical`, and on Windows `features`."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    known = {
+        "total": memory.total,
+        "available": memory.available,
+        "swap": psutil.swap_memory().total,
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+    }
+    return known | ({"features": _windows_features()} if sys.platform == "win32" else {})
+
+
+def _cwd() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed under our feet
+        return None
+
+
+def _processors() -> int | None:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _windows_version() -> str:
+    if sys.platform == "win32":
+        found = sys.getwindowsversion()
+        return ".".join(str(part) for part in found.platform_version)
+    return ""
+
+
+def _windows_features() -> list[str]:
+    """Ask Windows for instruction sets; the numbers are PF_* of winnt.h."""
+    if sys.platform == "win32":
+        import ctypes
+
+        present = ctypes.windll.kernel32.IsProcessorFeaturePresent
+        wanted = {"sse4_1": 37, "sse4_2": 38, "avx": 39, "avx2": 40, "avx512f": 41, "asimd": 19}
+        return [name for name, number in wanted.items() if present(number)]
+    return []
+
+
+def _read(path: str) -> str | None:
+    # Only plain files, which /proc and /sys show too: opening a pipe would wait for its writer, a device may act.
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        return None
+    with Path(path).open("rb") as file:
+        return file.read(READ_LIMIT).decode("utf-8", "replace")
+
+
+def _kind(path: str) -> str | None:
+    mode = Path(path).stat().st_mode
+    kinds: list[tuple[Callable[[int], bool], str]] = [
+        (stat.S_ISREG, "file"),
+        (stat.S_ISDIR, "dir"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
+    ]
+    return next((name for test, name in kinds if test(mode)), "other")
+
+
+def _free(path: str) -> int | None:
+    import shutil
+
+    place = Path(path).absolute()
+    existing = next((parent for parent in (place, *place.parents) if parent.exists()), None)
+    return shutil.disk_usage(existing).free if existing else None
+
+
+def _access(path: str, mode: str) -> bool:
+    return os.access(path, sum({"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}[letter] for letter in set(mode)))
+
+
+def _which(name: str) -> str | None:
+    """Look along the absolute folders of PATH; `shutil.which` would look into the current folder first on Windows."""
+    suffixes = [".exe", ""] if sys.platform == "win32" else [""]
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    here = _cwd()
+    places = [
+        folder / (name + suffix)
+        for folder in folders
+        if folder.is_absolute() and str(folder) != here
+        for suffix in suffixes
+    ]
+    return next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), None)
+
+
+def _version(path: str) -> str | None:
+    """Read VS_FIXEDFILEINFO (signature 0xFEEF04BD) out of a binary; dwFileVersionMS/LS stand 8 bytes behind it."""
+    import struct
+
+    with Path(path).open("rb") as file:
+        data = file.read(READ_LIMIT * 16)
+    at = data.find(struct.pack("<I", 0xFEEF04BD))
+    if at < 0 or len(data) < at + 16:
+        return None
+    high, low = struct.unpack_from("<II", data, at + 8)
+    return f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}"
+
+
+def _registry(key: str) -> dict[str, Any] | None:
+    if sys.platform == "win32":
+        import winreg
+
+        roots = {"HKLM": winreg.HKEY_LOCAL_MACHINE, "HKCU": winreg.HKEY_CURRENT_USER}
+        root, _, rest = key.partition("\\")
+        with winreg.OpenKey(roots[root], rest, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as handle:
+            keys, values, _ = winreg.QueryInfoKey(handle)
+            named = [winreg.EnumValue(handle, number) for number in range(values)]
+            return {
+                "values": {name: _jsonable(value) for name, value, _ in named},
+                "keys": sorted(winreg.EnumKey(handle, number) for number in range(keys)),
+            }
+    return None
+
+
+def _jsonable(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _run(argv: list[str], timeout: float) -> dict[str, Any]:
+    return vars(processes.run(argv, timeout=timeout, env=_environment()))
+
+
+def _script(name: str, arguments: list[str], timeout: float) -> dict[str, Any]:
+    argv = [sys.executable, "-I", str(_source(f"native/{name}")), *arguments]
+    return answer(processes.run(argv, timeout=timeout, env=_environment()))
+
+
+def _python(executable: str, script: str, arguments: list[str], timeout: float) -> dict[str, Any]:
+    argv = [executable, str(_source(script)), *arguments]
+    return answer(processes.run(argv, timeout=timeout, env=_environment()))
+
+
+def _source(name: str) -> Path:
+    folder, _, stem = name.partition("/")
+    if folder not in {"native", "suite"} or not stem.isidentifier():
+        raise ValueError(f"no script of ours: {name!r}")
+    return PACKAGE / folder / f"{stem}.py"
+
+
+def _environment() -> Mapping[str, str]:
+    """Give children our environment, less what macOS's framework Python left for itself (it would mislead theirs)."""
+    return {name: value for name, value in os.environ.items() if name != "__PYVENV_LAUNCHER__"}
+
+
+def answer(ran: Ran) -> dict[str, Any]:
+    """Pick a script's answer out of what it printed, or say why there is none."""
+    _, found, text = ran.out.rpartition(MARK)
+    if found:
+        try:
+            return dict(json.loads(text.splitlines()[0]))
+        except (ValueError, TypeError, IndexError):
+            return {"error": "garbage", "detail": text[:200]}
+    said = (ran.err.strip() or ran.out.strip())[-2000:]
+    if ran.failure is None and ran.code is not None and _died(ran.code):
+        return {"error": "crash", "detail": said, "code": ran.code}
+    return {"error": ran.failure or "garbage", "detail": said, "code": ran.code}
+
+
+def _died(code: int) -> bool:
+    """Say whether an exit code is that of a signal, or of a Windows exception (0xC0000005 and its like)."""
+    return code < 0 or code in {128 + number for number in (4, 6, 7, 8, 9, 11)} or code >= 0xC0000000
+
+
+OPERATIONS: dict[str, Callable[..., Answer]] = {
+    "env": os.environ.get,
+    "environ": lambda: dict(os.environ),
+    "read": _read,
+    "list": lambda path: sorted(entry.name for entry in os.scandir(path)),
+    "link": os.readlink,
+    "kind": _kind,
+    "access": _access,
+    "free": _free,
+    "run": _run,
+    "script": _script,
+    "python": _python,
+    "which": _which,
+    "version": _version,
+    "registry": _registry,
+    "machine": machine,
+    "resources": resources,
+}
