@@ -1,0 +1,140 @@
+"""What is installed in a target, read from its folders: nothing is imported, no process is started."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import PathDistribution
+
+FAMILY = ("torch", "torchvision", "torchaudio")
+
+
+@dataclass(frozen=True)
+class Dist:
+    """One installed distribution; `info` is its .dist-info or .egg-info (absolute path)."""
+
+    name: str
+    version: str
+    info: str
+    installer: str | None = None
+    direct_url: Mapping[str, Any] | None = None
+    requires: tuple[str, ...] = ()
+
+    @property
+    def editable(self) -> bool:
+        """Say whether the source is somewhere else (PEP 610)."""
+        return bool(self.direct_url and self.direct_url.get("dir_info", {}).get("editable"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what a journal remembers of it."""
+        said = {"version": self.version, "installer": self.installer, "direct_url": self.direct_url}
+        return {**said, "editable": self.editable}
+
+
+def normal(name: str) -> str:
+    """Normalize a project's name (PEP 503)."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name)
+
+
+def folders(paths: Mapping[str, str]) -> list[str]:
+    """Give the site-packages folders of a target: purelib and platlib, once where they are the same."""
+    found = [paths["purelib"], paths["platlib"]]
+    return found[:1] if os.path.realpath(found[0]) == os.path.realpath(found[1]) else found
+
+
+def read(paths: Mapping[str, str], names: Iterable[str] | None = None) -> dict[str, Dist]:
+    """Read the distributions in a target's site-packages, all or the named ones, by normalized name."""
+    from importlib.metadata import DistributionFinder, MetadataPathFinder
+
+    where = folders(paths)
+    asked: list[dict[str, str]] = [{}] if names is None else [{"name": name} for name in names]
+    contexts = [DistributionFinder.Context(path=where, **which) for which in asked]
+    found = [d for c in contexts for d in MetadataPathFinder.find_distributions(c)]
+    dists = [made for d in found if (made := _dist(d))]
+    return {normal(dist.name): dist for dist in reversed(dists)}
+
+
+def _dist(found: PathDistribution) -> Dist | None:
+    name, version = found.metadata["Name"], found.metadata["Version"]
+    if not name or not version:  # the remains of a broken installation: not something that anybody has
+        return None
+    info = str(found._path)  # noqa: SLF001 - the one way to learn it, unchanged since 3.8
+    installer = (found.read_text("INSTALLER") or "").strip() or None
+    return Dist(
+        name, version, info, installer, _object(found.read_text("direct_url.json")), tuple(found.requires or ())
+    )
+
+
+def _object(text: str | None) -> Mapping[str, Any] | None:
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def files(dist: Dist) -> list[str]:
+    """Give the absolute paths of all that an uninstallation may remove: RECORD, compiled modules, the metadata."""
+    root = os.path.dirname(dist.info)
+    recorded = [os.path.normpath(os.path.join(root, name)) for name in _recorded(dist)]
+    inside = [os.path.join(at, name) for at, _, names in os.walk(dist.info) for name in names]
+    single = [dist.info] if os.path.isfile(dist.info) else []
+    return list(dict.fromkeys([*recorded, *inside, *single, *compiled(recorded)]))
+
+
+def _recorded(dist: Dist) -> list[str]:
+    record = os.path.join(dist.info, "RECORD")
+    if os.path.isfile(record):
+        with open(record, encoding="utf-8", newline="") as stream:
+            return [row[0] for row in csv.reader(stream) if row]
+    legacy = os.path.join(dist.info, "installed-files.txt")
+    if os.path.isfile(legacy):
+        with open(legacy, encoding="utf-8") as stream:
+            names = [line.rstrip("\n") for line in stream]
+        return [os.path.relpath(os.path.join(dist.info, name), os.path.dirname(dist.info)) for name in names]
+    return []
+
+
+def compiled(sources: Iterable[str]) -> Iterator[str]:
+    """Find the compiled modules beside sources, recorded or not."""
+    stems: dict[str, set[str]] = {}
+    for path in sources:
+        if path.endswith(".py"):
+            stems.setdefault(os.path.dirname(path), set()).add(os.path.basename(path)[:-3])
+    for folder, names in stems.items():
+        cache = os.path.join(folder, "__pycache__")
+        for name in os.listdir(cache) if os.path.isdir(cache) else ():
+            if name.partition(".")[0] in names:
+                yield os.path.join(cache, name)
+
+
+def conflicts(dists: Mapping[str, Dist], environment: Mapping[str, str]) -> list[str]:
+    """Say which requirements are not met, as `pip check` does; `environment` holds the target's markers."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    broken = []
+    for dist in dists.values():
+        for text in dist.requires:
+            try:
+                need = Requirement(text)
+            except InvalidRequirement:
+                continue
+            if need.marker and not need.marker.evaluate({**environment, "extra": ""}):
+                continue
+            have = dists.get(normal(need.name))
+            if have is None:
+                broken.append(f"{dist.name} {dist.version} requires {need.name}, which is not installed")
+            elif not need.specifier.contains(have.version, prereleases=True):
+                needs = f"{dist.name} {dist.version} requires {need.name}{need.specifier}"
+                broken.append(f"{needs}, but {have.name} {have.version} is installed")
+    return broken

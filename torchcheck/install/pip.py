@@ -1,0 +1,239 @@
+"""pip as the installer: fetch everything first, with the target untouched, then change the target in one short step."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torchcheck.errors import TargetError, UnreachableError
+from torchcheck.install import installed
+from torchcheck.install.complaints import understand
+from torchcheck.install.incoming import Incoming, of_wheel
+from torchcheck.install.streaming import Listener, environment, follow
+
+if TYPE_CHECKING:
+    from torchcheck.target import Target
+
+ALWAYS = ("--no-input", "--disable-pip-version-check")
+PAUSES = (1.0, 3.0)
+"""Seconds before the second and third attempt of a fetch that a poor network broke."""
+BARE = {"pip", "setuptools", "wheel"}
+SLOW = 100_000
+"""Bytes a second below which a download is said to be slow."""
+
+
+class Pip:
+    """Drive the pip of a target."""
+
+    def __init__(self, target: Target, staging: str, on_event: Listener) -> None:
+        """Work in `staging`, a folder on the target's disk; nothing runs yet."""
+        self._target = target
+        self._staging = staging
+        self._tell = on_event
+        self._version = _version(target)
+        self._wheels = os.path.join(staging, "wheels")
+        self._log = os.path.join(staging, "pip.log")
+        self._files = _Downloads(on_event)
+
+    def fetch(self, arguments: Sequence[str]) -> list[Incoming]:
+        """Resolve what `pip install ARGUMENTS` would install and download it into the staging folder.
+
+        Raises:
+            TorchcheckError: with what pip's complaint means; the target is untouched.
+        """
+        os.makedirs(self._wheels, exist_ok=True)
+        there = installed.read(self._target.paths)
+        if set(there) <= BARE or self._version < (22, 2):  # nothing that could be satisfied already, or no --report
+            self._pip("wheel", "--wheel-dir", self._wheels, *self._network(), *_for_wheel(arguments))
+            self._refuse_plain_http(arguments, [])
+            return needed(self._fetched(), pinned(arguments), there)
+        wanted = self.resolve(arguments)
+        self._refuse_plain_http(arguments, [str(item["download_info"]["url"]) for item in wanted])
+        if not wanted:
+            return []
+        listing = self._listed("fetch.txt", [_requirement(item) for item in wanted])
+        index = _only_index(arguments)
+        self._pip("wheel", "--no-deps", "--wheel-dir", self._wheels, *self._network(), *index, "--requirement", listing)
+        self._refuse_plain_http(arguments, [])
+        return self._fetched()
+
+    def _fetched(self) -> list[Incoming]:
+        names = sorted(os.listdir(self._wheels))
+        return [of_wheel(os.path.join(self._wheels, name), self._target.paths) for name in names]
+
+    def _listed(self, name: str, lines: Sequence[str]) -> str:
+        listing = os.path.join(self._staging, name)
+        with open(listing, "w", encoding="utf-8") as stream:
+            stream.write("\n".join(lines) + "\n")
+        return listing
+
+    def resolve(self, arguments: Sequence[str], *flags: str) -> list[dict[str, Any]]:
+        """Give the entries of pip's report (`--dry-run --report`, pip 22.2): name, version, URL, hashes."""
+        report = os.path.join(self._staging, "report.json")
+        self._pip("install", "--dry-run", "--report", report, *self._network(), *flags, *arguments)
+        with open(report, encoding="utf-8") as stream:
+            return list(json.load(stream)["install"])
+
+    def change(self, incoming: Sequence[Incoming]) -> None:
+        """Install what was fetched: no network, no resolution, no configuration that could lead elsewhere.
+
+        Raises:
+            TorchcheckError: with what pip's complaint means; the target may be half changed.
+        """
+        listing = self._listed("install.txt", [item.pin for item in incoming])
+        flags = ("--isolated", "--no-index", "--find-links", self._wheels, "--no-deps", "--no-warn-script-location")
+        self._pip("install", *flags, *self._breaking(), "--requirement", listing)
+
+    def _breaking(self) -> tuple[str, ...]:
+        """Keep what the user decided about PEP 668: `--isolated` hides PIP_BREAK_SYSTEM_PACKAGES."""
+        chosen = os.environ.get("PIP_BREAK_SYSTEM_PACKAGES", "").lower() in {"1", "true", "yes", "on"}
+        return ("--break-system-packages",) if chosen and self._version >= (23, 1) else ()
+
+    def _network(self) -> tuple[str, ...]:
+        progress = "raw" if self._version >= (24, 1) else "off"
+        resume = ("--resume-retries", "5") if (25, 1) <= self._version < (25, 3) else ()
+        return ("--log", self._log, "--verbose", "--progress-bar", progress, *resume)
+
+    def _pip(self, *arguments: str) -> str:
+        """Run pip, again where the network may have been at fault."""
+        argv = [self._target.python, "-m", "pip", arguments[0], *ALWAYS, *arguments[1:]]
+        for pause in (*PAUSES, None):
+            self._files.reset()
+            code, said = follow(argv, self._staging, environment(self._staging), self._files.hear)
+            if code == 0:
+                return said
+            error, again = understand(said, self._logged())
+            if pause is None or not again:
+                raise error
+            self._tell({"event": "retry", "code": error.code, "message": error.message, "seconds": pause})
+            time.sleep(pause)
+        raise AssertionError("the loop returns or raises")
+
+    def _logged(self) -> str:
+        """Give what pip noted in its log, and start a new one."""
+        try:
+            with open(self._log, encoding="utf-8", errors="replace") as stream:
+                text = stream.read()
+            os.remove(self._log)
+        except OSError:
+            return ""
+        return text
+
+    def _refuse_plain_http(self, arguments: Sequence[str], urls: Sequence[str]) -> None:
+        """Refuse to go from https to http, whoever sends us there."""
+        secure = [word for word in arguments if word.startswith("https://")]
+        plain = [url for url in urls if url.startswith("http://")]
+        visited = re.search(r"Starting new HTTP connection \(\d+\): (\S+)", self._peek())
+        if secure and (plain or visited):
+            raise insecure(plain[0] if plain else visited[1] if visited else "")
+
+    def _peek(self) -> str:
+        try:
+            with open(self._log, encoding="utf-8", errors="replace") as stream:
+                return stream.read()
+        except OSError:
+            return ""
+
+
+def insecure(url: str) -> UnreachableError:
+    """Make the error for an index that leads from https to http."""
+    hint = "Use another index with --index-url, or tell its maintainers."
+    message = f"The index sends us from https to an unencrypted address ({url}): what comes from there can be altered."
+    return UnreachableError(message, hint, code="redirect-to-http")
+
+
+def pinned(arguments: Sequence[str]) -> dict[str, str]:
+    """Give the exact pins among the arguments of an installer: name → version."""
+    found = (re.fullmatch(r"([A-Za-z0-9._-]+)={2,3}([^=;]+)", word) for word in arguments)
+    return {installed.normal(match[1]): match[2] for match in found if match}
+
+
+def needed(found: Sequence[Incoming], asked: Mapping[str, str], there: Mapping[str, installed.Dist]) -> list[Incoming]:
+    """Drop what is installed already, or what is there in another version that nobody objects to."""
+    from packaging.requirements import Requirement
+
+    needs = [Requirement(text) for item in found for text in item.requires]
+    kept = []
+    for item in found:
+        have = there.get(item.name)
+        same = have is not None and have.version == item.version
+        suits = have is not None and all(
+            need.specifier.contains(have.version, prereleases=True)
+            for need in needs
+            if installed.normal(need.name) == item.name
+        )
+        if not same and (item.name in asked or not suits):
+            kept.append(item)
+    return kept
+
+
+def _version(target: Target) -> tuple[int, int]:
+    dist = installed.read(target.paths, ["pip"]).get("pip")
+    said = dist.version if dist else str(target.facts.pip or "")
+    match = re.match(r"(\d+)\.(\d+)", said)
+    if not match:
+        hint = f"{target.python} -m ensurepip --upgrade"
+        raise TargetError(f"There is no pip in {target.python}.", hint, code="no-pip")
+    return int(match[1]), int(match[2])
+
+
+def _for_wheel(arguments: Sequence[str]) -> list[str]:
+    """Leave out what only `pip install` takes."""
+    return [word for word in arguments if word not in {"--upgrade", "--force-reinstall", "--no-warn-script-location"}]
+
+
+def _only_index(arguments: Sequence[str]) -> list[str]:
+    """Keep the index of a command: pip finds the credentials for a file's URL there."""
+    kept = []
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in {"--index-url", "-i"}:
+            kept += ["--index-url", value]
+    return kept
+
+
+def _requirement(item: dict[str, Any]) -> str:
+    """Write an entry of pip's report as a requirement by URL, with the hash that was promised."""
+    info = item["download_info"]
+    hashes = info.get("archive_info", {}).get("hashes", {})
+    known = f"#sha256={hashes['sha256']}" if "sha256" in hashes else ""
+    return f"{item['metadata']['name']} @ {info['url']}{known}"
+
+
+class _Downloads:
+    """Turn pip's lines into events: which file, how far, how fast."""
+
+    def __init__(self, tell: Listener, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = tell
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        self._name, self._since, self._warned = "", self._clock(), False
+
+    def hear(self, line: str) -> None:
+        """Listen to one line."""
+        line = line.strip()
+        if match := re.match(r"Progress (\d+) of (\d+)", line):
+            self._progress(int(match[1]), int(match[2]))
+        elif match := re.match(r"(?:Downloading|Using cached|Processing) (?:\S*/)?([^\s/]+\.whl)", line):
+            self._name, self._since, self._warned = match[1].replace("%2B", "+"), self._clock(), False
+            self._tell({"event": "file", "file": self._name})
+        elif line.startswith(("Installing collected packages", "Attempting uninstall", "Successfully")):
+            self._tell({"event": "step", "text": line})
+        else:
+            self._tell({"event": "log", "text": line})
+
+    def _progress(self, done: int, total: int) -> None:
+        self._tell({"event": "download", "file": self._name, "done": done, "total": total})
+        passed = self._clock() - self._since
+        if not self._warned and passed > 5 and done < total and done / passed < SLOW:
+            self._warned = True
+            left = (total - done) * passed / max(done, 1)
+            text = f"{self._name} comes at {done / passed / 1000:.0f} kB/s and needs {left / 60:.0f} more minutes."
+            self._tell(
+                {"event": "warning", "code": "slow-download", "message": text, "hint": "A mirror: --index-url URL"}
+            )
