@@ -122,5 +122,17 @@ def all_checks() -> list[Check]:
     """Import every module of `checks` and return the checks in the order they were defined."""
     package = importlib.import_module(__package__ + ".checks")
     for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        importlib.import_module(f"{package.__name__}.{found.name}")
+        try:
+            importlib.import_module(f"{package.__name__}.{found.name}")
+        except Exception as error:  # noqa: BLE001 - one topic that cannot be read must not silence the others
+            _checks[found.name] = _unreadable(found.name, error)
     return list(_checks.values())
+
+
+def _unreadable(topic: str, error: Exception) -> Check:
+    """Stand in for a module of checks that cannot be imported: its one check says so."""
+
+    def run(_: Context) -> None:
+        raise error
+
+    return Check(topic, f"The checks of {topic} can be read.", "none", run, "quick", (), "once", (), None)

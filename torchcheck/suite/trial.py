@@ -199,7 +199,7 @@ def describe(comparison: Comparison) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _raised(context: Context, error: Exception) -> Result:
