@@ -219,7 +219,7 @@ class _Downloads:
         line = line.strip()
         if match := re.match(r"Progress (\d+) of (\d+)", line):
             self._progress(int(match[1]), int(match[2]))
-        elif match := re.match(r"(?:Downloading|Using cached|Processing) (?:\S*/)?([^\s/]+\.whl)", line):
+        elif match := re.match(r"(?:Downloading|Using cached|Processing) (?:\S*/)?([^\s/]+\.whl)(?!\.)", line):
             self._name, self._since, self._warned = match[1].replace("%2B", "+"), self._clock(), False
             self._tell({"event": "file", "file": self._name})
         elif line.startswith(("Installing collected packages", "Attempting uninstall", "Successfully")):

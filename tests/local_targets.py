@@ -1,0 +1,62 @@
+"""Targets and plans for tests of installing: real environments, plans made by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+RELEASES = (("2.14.1", "0.29.1", "2.11.0"), ("2.15.0", "0.29.2", "2.11.0"))
+ASK = """
+import json, sys, sysconfig
+print(json.dumps({"paths": sysconfig.get_paths(), "version": sys.version.split()[0]}))
+"""
+
+
+def target_of(python: str | Path) -> Any:
+    said = json_of(python)
+    return SimpleNamespace(
+        python=str(python), paths=said["paths"], facts=SimpleNamespace(version=said["version"], pip=None)
+    )
+
+
+def json_of(python: str | Path) -> dict[str, Any]:
+    return dict(json.loads(subprocess.run([str(python), "-c", ASK], capture_output=True, check=True).stdout))
+
+
+def plan_of(python: str, packages: dict[str, str], *arguments: str, backend: str = "cu130") -> Any:
+    pins = [f"{name}=={version}" for name, version in packages.items()]
+    return SimpleNamespace(
+        packages=packages,
+        backend=backend,
+        download_bytes=None,
+        command=[python, "-m", "pip", "install", *arguments, *pins],
+    )
+
+
+def python_in(folder: Path) -> Path:
+    return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
+
+
+def family(release: int, backend: str) -> dict[str, str]:
+    names = ("torch", "torchvision", "torchaudio")
+    return {name: f"{version}+{backend}" for name, version in zip(names, RELEASES[release], strict=True)}
+
+
+def contents(target: Any) -> dict[str, str]:
+    """Hash every file below the prefix, less our lock and compiled modules."""
+    root = Path(target.paths["data"])
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "lock"
+    }
+
+
+def run(target: Any, code: str) -> str:
+    done = subprocess.run([target.python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    return (done.stdout + done.stderr).strip()
