@@ -126,21 +126,13 @@ def arithmetic(context: Context) -> None:
     # a + b, by hand: ties go to even, a trace above a tie goes up.
     sums = [(1.0, u, 1.0), (1.0 + 2 * u, u, 1.0 + 4 * u), (1.0, u * (1 + 2 * u), 1.0 + 2 * u), (-1.0, -u, -1.0)]
     sums += [(least, least, 2 * least), (fmt.tiny, -least, fmt.tiny - least), (least, -least, 0.0)]
-    for count in (1, 40_000):  # one element alone, and enough of them for every thread and the vector unit
-        for a, b, expected in sums:
-            got = _filled(context, count, a) + _filled(context, count, b)
-            context.exact(_range(got), [expected] * 2, what=f"{a!r} + {b!r}, {count} times")
-        halved = _filled(context, count, 3 * least) * 0.5
-        context.exact(_range(halved), [2 * least] * 2, what=f"half of thrice the smallest subnormal, {count} times")
+    a, b, expected = (list(column) for column in zip(*sums))
+    for times in (1, 7_001):  # a few elements, and enough of them for every thread and for the vector unit
+        got = context.tensor(a).repeat(times) + context.tensor(b).repeat(times)
+        context.exact(got, expected * times, what=f"sums, {times} times", given=sums * times)
+        halved = context.tensor([3 * least]).repeat(times) * 0.5
+        context.exact(halved, [2 * least] * times, what=f"half of thrice the smallest subnormal, {times} times")
     context.exact(context.tensor([1.0]) / 3.0, [fmt.round(1 / 3)], what="1/3")
-
-
-def _filled(context: Context, count: int, value: float) -> Any:
-    return context.tensor([value]).expand(count).contiguous()
-
-
-def _range(tensor: Any) -> list[float]:
-    return [tensor.min().item(), tensor.max().item()]
 
 
 @check(oracle="a sum of whole numbers is the same in any order", devices="cpu")
