@@ -9,8 +9,9 @@ import click
 from torchcheck import __version__
 from torchcheck.cli import diff, doctor, install, plan, report, verify
 
-EPILOG = """Exit codes: 0 all well, 1 a check failed or something is wrong, 2 wrong use, 3 no plan fits or the target cannot
-be used, 4 the installation failed and was undone, 5 no index reachable, 70 a defect of torchcheck, 130 interrupted."""
+EPILOG = """Exit codes: 0 all well, 1 a check failed or something is wrong, 2 wrong use, 3 no plan fits or the target
+cannot be used, 4 the installation failed and was undone, 5 no index reachable, 70 a defect of torchcheck, 130
+interrupted."""
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

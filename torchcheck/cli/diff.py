@@ -15,7 +15,8 @@ from torchcheck.cli.options import COMMON, options
 def command(**given: object) -> int:
     """Show what differs between two reports, the most telling first.
 
-    A and B are reports' or proofs' JSON, bare facts, or pasted output of torch.utils.collect_env. -v shows the noise too.
+    A and B are reports' or proofs' JSON, bare facts, or pasted output of torch.utils.collect_env.
+    -v shows the noise too.
     """
     from torchcheck.cli.reporting import compare
 

@@ -7,7 +7,9 @@ import click
 from torchcheck.cli.options import COMMON, options
 
 OWN = (
-    click.option("--log", metavar="FILE|-", help="Explain this text: an error, a traceback, pip's or collect_env's output."),
+    click.option(
+        "--log", metavar="FILE|-", help="Explain this text: an error, a traceback, pip's or collect_env's output."
+    ),
     click.option("--machine", metavar="FILE", help="Judge the machine recorded in FILE, not this one."),
     click.option("--no-torch", is_flag=True, help="Do not import torch, not even in a process of its own."),
     click.option("--explain", metavar="CODE", help="Tell the whole story of one diagnosis code."),

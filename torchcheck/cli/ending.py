@@ -54,7 +54,9 @@ def _defect(error: BaseException, words: list[str]) -> tuple[str, str, str, int]
         sys.stderr.write(text)
     message = f"This is a defect of torchcheck itself: {type(error).__name__}: {error}"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="torchcheck-", suffix=".log", delete=False, encoding="utf-8") as log:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="torchcheck-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
             log.write(text)
     except OSError:
         return message, "Run it again with -v, and report what it says with `torchcheck report`.", "defect", Exit.DEFECT

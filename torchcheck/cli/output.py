@@ -32,18 +32,14 @@ class Output:
     @classmethod
     def of(cls, command: str, given: Mapping[str, Any]) -> Output:
         """Make one from a command's options."""
-        return cls(
-            command, json=given["json"], quiet=given["quiet"], verbose=given["verbose"], color=given["color"]
-        )
+        return cls(command, json=given["json"], quiet=given["quiet"], verbose=given["verbose"], color=given["color"])
 
     def say(self, text: str) -> None:
         """Log one line of progress."""
         if not self.quiet:
             self.log.print(text, markup=False)
 
-    def finish(
-        self, data: Mapping[str, Any], code: int, render: Render, errors: Iterable[TorchcheckError] = ()
-    ) -> int:
+    def finish(self, data: Mapping[str, Any], code: int, render: Render, errors: Iterable[TorchcheckError] = ()) -> int:
         """Print the result and give the exit code back."""
         failures = [error.as_json() for error in errors]
         if self.json:

@@ -7,7 +7,9 @@ import click
 from torchcheck.cli.options import COMMON, options
 
 OWN = (
-    click.option("--format", "form", type=click.Choice(["text", "markdown", "json", "html"]), default="text", show_default=True),
+    click.option(
+        "--format", "form", type=click.Choice(["text", "markdown", "json", "html"]), default="text", show_default=True
+    ),
     click.option("-o", "--output", "file", metavar="FILE", help="Write it to FILE."),
     click.option("--verify", is_flag=True, help="Include a verify run (quick)."),
     click.option("--no-torch", is_flag=True, help="Do not import torch, not even in a process of its own."),

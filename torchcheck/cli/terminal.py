@@ -25,7 +25,7 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
     forced = {"always": True, "never": False}.get(color)
     return Console(
         file=stream,
-        force_terminal=forced if forced else None,
+        force_terminal=forced or None,
         no_color=True if forced is False else (None if forced is None else False),
         color_system="auto" if forced is not False else None,
         highlight=False,
@@ -39,7 +39,7 @@ def _stream(stderr: bool) -> IO[str]:
     """Give a stream that never raises for a character, nor for being closed from the start."""
     stream = sys.stderr if stderr else sys.stdout
     if stream is None or stream.closed:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - a stream for the process's life
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - a stream for the process's life
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")

@@ -33,9 +33,9 @@ def run(given: Given) -> int:
         _tell_github(data, sys.stderr if given["json"] or given["stream"] else sys.stdout)
     if given["stream"]:
         return int(result.exit_code)
-    from torchcheck.report.render import text
+    from torchcheck.report.render.terminal import verified
 
-    return output.finish(data, result.exit_code, text.verify, _errors(result, target.python))
+    return output.finish(data, result.exit_code, verified.verify, _errors(result, target.python))
 
 
 def verify(
@@ -87,7 +87,7 @@ def list_checks(given: Given) -> int:
     return Output.of("verify", given).finish({"checks": rows}, Exit.OK, _listing)
 
 
-def _listing(data: Mapping[str, Any], verbose: bool) -> Iterator[Any]:
+def _listing(data: Mapping[str, Any], _verbose: bool) -> Iterator[Any]:
     from rich.text import Text
 
     for row in data["checks"]:
@@ -184,5 +184,3 @@ def _hello(output: Output) -> Callable[[Event], None]:
             output.say(told if event["torch"] else "torch could not be imported")
 
     return show
-
-

@@ -7,12 +7,16 @@ import click
 from torchcheck.cli.options import COMMON, options
 
 RUN = (
-    click.option("--device", multiple=True, metavar="NAME", help="all (default), cpu, cuda, cuda:N, xpu, mps (repeatable)."),
+    click.option(
+        "--device", multiple=True, metavar="NAME", help="all (default), cpu, cuda, cuda:N, xpu, mps (repeatable)."
+    ),
     click.option("--quick", "level", flag_value="quick", help="The cheapest checks of every topic."),
     click.option("--full", "level", flag_value="full", help="Everything: larger shapes, more seeds, a soak."),
     click.option("--select", multiple=True, metavar="GLOB", help="Only checks whose id matches (repeatable)."),
     click.option("--skip", multiple=True, metavar="GLOB", help="Leave out checks whose id matches (repeatable)."),
-    click.option("--list", "listing", is_flag=True, help="Show every check, what it proves and against what; run nothing."),
+    click.option(
+        "--list", "listing", is_flag=True, help="Show every check, what it proves and against what; run nothing."
+    ),
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Per check."),
     click.option("--nproc", metavar="N|auto", help="Several processes, through torchrun."),
     click.option("--seed", type=int, default=0, show_default=True, help="Other numbers, the same verdict."),

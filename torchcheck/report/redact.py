@@ -1,8 +1,8 @@
-"""Take out of a report what identifies a person or opens a door, and nothing else.
+r"""Take out of a report what identifies a person or opens a door, and nothing else.
 
 Names are matched as whole words and whole path segments, never inside other words: a user called `art` leaves `start`
 alone. Words that the report itself is made of (`linux`, `torch`, `root`) are no names even if a user is called so; as
-a folder below /home, /Users or C:\\Users they are replaced all the same.
+a folder below /home, /Users or C:\Users they are replaced all the same.
 """
 
 from __future__ import annotations
@@ -13,31 +13,50 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-VOCABULARY = frozenset(
-    """
-    admin administrator aarch64 accelerator active add all amd apple arch arm arm64 auto backend base bin bool build
-    checks clang code command compute conda container core cpu cpython cuda data default device devices diagnoses dir disk
-    docker driver drivers dtype embedded env error errors facts fail false file flags float32 for free from full gcc gpu
-    gpus guest hip home host id import in inf install intel is lib linux list local machine macos memory microsoft missing
-    mps name nan no none not null numpy nvidia of ok on once os out packages pass path pip pipx plan port posix public
-    pypy python quick report result rocm root run scripts seconds shm site skip status store swap system test tests text
-    the this time timeout title to torch torchaudio torchcheck torchvision total true unit unknown user users value venv
-    verify version whl wheel win windows wsl x86 x86_64 xpu
-    """.split()
-)
+# fmt: off
+VOCABULARY = frozenset([
+    "aarch64", "accelerator", "active", "add", "admin", "administrator", "all", "amd", "apple", "arch", "arm",
+    "arm64", "auto", "backend", "base", "bin", "bool", "build", "checks", "clang", "code", "command", "compute",
+    "conda", "container", "core", "cpu", "cpython", "cuda", "data", "default", "device", "devices", "diagnoses",
+    "dir", "disk", "docker", "driver", "drivers", "dtype", "embedded", "env", "error", "errors", "facts", "fail",
+    "false", "file", "flags", "float32", "for", "free", "from", "full", "gcc", "gpu", "gpus", "guest", "hip",
+    "home", "host", "id", "import", "in", "inf", "install", "intel", "is", "lib", "linux", "list", "local",
+    "machine", "macos", "memory", "microsoft", "missing", "mps", "name", "nan", "no", "none", "not", "null",
+    "numpy", "nvidia", "of", "ok", "on", "once", "os", "out", "packages", "pass", "path", "pip", "pipx", "plan",
+    "port", "posix", "public", "pypy", "python", "quick", "report", "result", "rocm", "root", "run", "scripts",
+    "seconds", "shm", "site", "skip", "status", "store", "swap", "system", "test", "tests", "text", "the", "this",
+    "time", "timeout", "title", "to", "torch", "torchaudio", "torchcheck", "torchvision", "total", "true", "unit",
+    "unknown", "user", "users", "value", "venv", "verify", "version", "wheel", "whl", "win", "windows", "wsl",
+    "x86", "x86_64", "xpu",
+])
+# fmt: on
 SECRET_NAME = re.compile(r"(?i)(token|secret|passw|credential|api_?key|access_?key|private|auth|cookie|session)")
 PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=://)[^\s/@:'\"]*(?::[^\s/@'\"]*)?@"), "<credentials>@"),
-    (re.compile(r"(?<=[?&])((?:[\w-]*(?:token|key|sig|secret|password|auth)[\w-]*)=)[^\s&#'\"]+", re.I), r"\1<secret>"),
-    (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|pypi-|npm_|xox[abprs]-|sk-|AKIA|ASIA)[A-Za-z0-9_\-]{12,}"), "<token>"),
+    (
+        re.compile(r"(?<=[?&])((?:[\w-]*(?:token|key|sig|secret|password|auth)[\w-]*)=)[^\s&#'\"]+", re.IGNORECASE),
+        r"\1<secret>",
+    ),
+    (
+        re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|pypi-|npm_|xox[abprs]-|sk-|AKIA|ASIA)[\w-]{12,}"),
+        "<token>",
+    ),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"), "<token>"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._-]{12,}"), r"\1 <token>"),
-    (re.compile(r"(?i)\b((?:[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential))s?\s*[=:]\s*)[^\s,;'\"]+"), r"\1<secret>"),
+    (
+        re.compile(r"(?i)\b((?:[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key|credential))s?\s*[=:]\s*)[^\s,;&'\"]+"),
+        r"\1<secret>",
+    ),
     (re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b"), "<email>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b"), "<uuid>"),
     (re.compile(r"\b(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\b"), "<mac>"),
     (re.compile(r"(?i)\b(serial(?: ?(?:number|no\.?))?\s*[:=]\s*)\w+"), r"\1<serial>"),
-    (re.compile(r"(?i)((?:/home/|/Users/|[A-Z]:[\\/]+Users[\\/]+|[\\/]+c[\\/]Users[\\/]+))([^\\/\s:;,'\"<>|]+)"), r"\1<user>"),
+    # A Windows user's folder may hold spaces; elsewhere a space ends the path.
+    (re.compile(r"(?i)([A-Z]:[\\/]+Users[\\/]+)([^\\/:;,'\"<>|\r\n]+)(?=[\\/])"), r"\1<user>"),
+    (
+        re.compile(r"(?i)((?:/home/|/Users/|[A-Z]:[\\/]+Users[\\/]+|[\\/]c[\\/]Users[\\/]+))([^\\/\s:;,'\"<>|]+)"),
+        r"\1<user>",
+    ),
 )
 
 
@@ -63,9 +82,7 @@ def redact(value: Any, identity: Identity) -> Any:
     if isinstance(value, str):
         return redact_text(value, identity)
     if isinstance(value, Mapping):
-        return {
-            redact_text(str(key), identity): _member(str(key), member, identity) for key, member in value.items()
-        }
+        return {redact_text(str(key), identity): _member(str(key), member, identity) for key, member in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item, identity) for item in value]
     return value

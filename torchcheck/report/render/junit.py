@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+
+NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def verification(data: Mapping[str, Any]) -> str:
@@ -42,4 +45,4 @@ def _case(check: Mapping[str, Any]) -> TestCase:
 
 def xml_text(text: str) -> str:
     """Replace what XML 1.0 cannot carry at all (control characters, lone surrogates)."""
-    return "".join(c if c in "\t\n\r" or (" " <= c and not "\ud800" <= c <= "\udfff" and c not in "￾￿") else "�" for c in text)
+    return NO_XML.sub("\ufffd", text)

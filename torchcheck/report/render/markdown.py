@@ -9,6 +9,9 @@ Data = Mapping[str, Any]
 BAD = ("fail", "crash", "timeout", "error")
 
 
+ESCAPES = {ord(char): "\\" + char for char in "\\`*_{}[]()#+!|~"} | {ord("<"): "&lt;", ord(">"): "&gt;"}
+
+
 def report(data: Data) -> str:
     """Write a report: what is wrong first, then the verification, then every fact behind a fold."""
     lines = ["## torchcheck report", ""]
@@ -34,16 +37,14 @@ def diff(data: Data) -> str:
     """Write what differs between two reports as a table."""
     lines = ["| weight | what | A | B | note |", "|---|---|---|---|---|"]
     for d in data["differences"]:
-        lines.append(f"| {d['weight']} | {code(d['path'])} | {code(d['a'])} | {code(d['b'])} | {text(d['note'] or '')} |")
+        cells = (d["weight"], code(d["path"]), code(d["a"]), code(d["b"]), text(d["note"] or ""))
+        lines += ["| " + " | ".join(cells) + " |"]
     return "\n".join(lines) + "\n"
 
 
 def text(value: object) -> str:
     """Escape what Markdown or HTML would obey, and keep it on one line."""
-    line = " ".join(str(value).split())
-    for char in "\\`*_{}[]<>()#+!|~":
-        line = line.replace(char, "\\" + char) if char not in "<>" else line.replace(char, {"<": "&lt;", ">": "&gt;"}[char])
-    return line
+    return " ".join(str(value).split()).translate(ESCAPES)
 
 
 def code(value: object) -> str:
@@ -58,7 +59,14 @@ def code(value: object) -> str:
 
 def _cells(check: Data) -> list[str]:
     seen = str(check["detail"] or "")[:500]
-    return [code(check["id"]), check["device"] or "", check["dtype"] or "", check["status"], text(seen), text(check["hint"] or "")]
+    return [
+        code(check["id"]),
+        check["device"] or "",
+        check["dtype"] or "",
+        check["status"],
+        text(seen),
+        text(check["hint"] or ""),
+    ]
 
 
 def _diagnoses(diagnoses: list[Data]) -> Iterator[str]:

@@ -1,0 +1,86 @@
+"""For a person at a terminal: rich renderables from a command's `data`.
+
+Everything is shown as literal text (`Text`, never markup), so nothing read from a machine or a log can style or steer
+the terminal. Glyphs are chosen when printed: a console that speaks only ASCII gets ASCII.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+Data = Mapping[str, Any]
+STATUS = {
+    "pass": ("✓", "+", "green"),
+    "fail": ("✗", "x", "bold red"),
+    "crash": ("✗", "x", "bold red"),
+    "timeout": ("✗", "x", "bold red"),
+    "error": ("✗", "x", "bold red"),
+    "known": ("≈", "~", "yellow"),
+    "skip": ("·", "-", "dim"),
+    "warning": ("!", "!", "yellow"),
+    "note": ("·", "-", "cyan"),
+}
+BAD = ("fail", "crash", "timeout", "error")
+
+
+class Line:
+    """A line that begins with a sign for its status, in what the console can show."""
+
+    def __init__(self, status: str, *parts: str | tuple[str, str]) -> None:
+        """Take a status of `STATUS` and the parts of a `Text`."""
+        self._status = status
+        self._parts = parts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Choose the sign by what the console can encode."""
+        rich_sign, plain_sign, style = STATUS[self._status]
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(Text(plain_sign if options.ascii_only else rich_sign, style), Text.assemble(*self._parts))
+        yield grid
+
+
+def heading(title: str) -> Text:
+    """Head a section."""
+    return Text(f"\n{title}", "bold")
+
+
+def indented(items: Iterable[RenderableType], by: int = 2) -> Padding:
+    """Put items below a heading."""
+    return Padding(Group(*items), (0, 0, 0, by))
+
+
+def pairs(rows: Iterable[tuple[str, Any]]) -> Table:
+    """Align names and values."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(Text(name, "dim"), Text(str(value)))
+    return grid
+
+
+def size(count: int | None) -> str:
+    """Say a number of bytes as people do."""
+    from rich.filesize import decimal
+
+    return "unknown" if count is None else decimal(count)
+
+
+def count(number: int, noun: str) -> str:
+    """Say a number of things."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def command_line(argv: Iterable[str]) -> str:
+    """Write a command so that it can be pasted."""
+    import shlex
+
+    return " ".join(word if _plain(word) else shlex.quote(word) for word in argv)
+
+
+def _plain(word: str) -> bool:
+    return bool(word) and not set(word) & set(" \t\"'$&|;<>()*?[]{}!#~`\n")

@@ -1,0 +1,74 @@
+"""A plan, and what an installation came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from torchcheck.report.render.terminal.elements import Data, Line, command_line, heading, indented, pairs, size
+from torchcheck.report.render.terminal.verified import verify
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def plan(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+    """Show what would be installed, and why."""
+    yield from _warnings("blockers", data, "error")
+    if data["backend"]:
+        rows = [(name, version or "left out") for name, version in data["packages"].items()]
+        source = data.get("index_url") or "what pip is configured with"
+        rows += [("from", source), ("download", size(data.get("download_bytes")))]
+        yield pairs([("backend", data["backend"]), *rows])
+    yield from _bullets("Why", data["reasons"])
+    yield from _warnings("warnings", data, "warning")
+    if data["rejected"] and (verbose or data["backend"] is None):
+        yield heading("Not chosen")
+        yield indented(Line("skip", _rejected(r)) for r in data["rejected"])
+    if data["command"] and data["backend"]:
+        yield heading("Command")
+        yield indented([Text(command_line(data["command"]))])
+
+
+def plan_verdict(data: Data) -> Line:
+    """Say in one line what the plan came to."""
+    if data["backend"] is None:
+        return Line("fail", "No plan fits this machine.")
+    kept = " ".join(f"{name} {version}" for name, version in data["packages"].items() if version)
+    return Line("pass", ("Ready: ", "bold"), kept)
+
+
+def install(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+    """Show what an installation came to; the plan was shown before it."""
+    if data.get("verify"):
+        yield from verify(data["verify"], verbose)
+    for note in data["notes"]:
+        yield Line("note", note)
+    packages = " ".join(f"{name} {version}" for name, version in data["installed"].items() if version)
+    if data["verdict"] == "kept":
+        yield Line("pass", ("Proven: " if data.get("verify") else "In place: ", "bold green"), packages)
+    elif data["verdict"] == "in-place":
+        yield Line("pass", ("All is in place: ", "bold green"), packages)
+    else:
+        yield Line("fail", (data["summary"], "bold red"))
+
+
+def _bullets(title: str, texts: Iterable[str]) -> Iterator[RenderableType]:
+    lines = [Line("note", text) for text in texts]
+    if lines:
+        yield heading(title)
+        yield indented(lines)
+
+
+def _warnings(kind: str, data: Data, status: str) -> Iterator[RenderableType]:
+    for item in data[kind]:
+        yield Line(status, (item["code"] + ": ", "bold"), item["message"])
+        if item.get("hint"):
+            yield indented([Text.assemble(("fix: ", "bold"), item["hint"])])
+
+
+def _rejected(alternative: Data) -> str:
+    named = " ".join(filter(None, [alternative["backend"], alternative.get("torch")]))
+    return f"{named}: {alternative['reason']}"

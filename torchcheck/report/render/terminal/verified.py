@@ -1,0 +1,102 @@
+"""A verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from torchcheck.report.render.terminal.elements import BAD, STATUS, Data, Line, indented
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def verify(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+    """Show a verification: a table by topic, every failure in full, one line of verdict."""
+    if data["checks"]:
+        yield _topics(data["checks"])
+    shown = [c for c in data["checks"] if c["status"] in BAD or c["status"] == "known"]
+    for check in shown:
+        yield from _check(check)
+    if verbose:
+        yield from (_brief(check) for check in data["checks"] if check not in shown)
+    else:
+        yield from _skips(data["checks"])
+    yield verify_verdict(data)
+
+
+def verify_verdict(data: Data) -> Line:
+    """Say in one line what was proven."""
+    counts, where = data["counts"], ", ".join(data["devices"]) or "no device"
+    told = ", ".join(f"{counts[s]} {s}" for s in (*STATUS,) if counts.get(s))
+    good = data["verdict"] == "pass"
+    words = {"pass": "PASS", "fail": "FAIL", "unusable": "UNUSABLE"}[data["verdict"]]
+    return Line(
+        "pass" if good else "fail",
+        (words, "bold green" if good else "bold red"),
+        f" on {where}: {told} ",
+        (f"({data['seconds']:.1f} s, level {data['level']})", "dim"),
+    )
+
+
+def _topics(checks: Iterable[Data]) -> Table:
+    topics: dict[str, list[Data]] = {}
+    for check in checks:
+        topics.setdefault(check["id"].partition(".")[0], []).append(check)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("checks")
+    for column in ("passed", "failed", "known", "skipped", "seconds"):
+        table.add_column(column, justify="right")
+    for topic, members in topics.items():
+        counts = [sum(c["status"] in kinds for c in members) for kinds in (("pass",), BAD, ("known",), ("skip",))]
+        style = "bold red" if counts[1] else ""
+        table.add_row(
+            Text(topic, style),
+            *(Text(str(n) if n else "") for n in counts),
+            f"{sum(c['seconds'] for c in members):.2f}",
+        )
+    return table
+
+
+def _check(check: Data) -> Iterator[RenderableType]:
+    where = "/".join(filter(None, [check["device"], check["dtype"]]))
+    yield Line(
+        check["status"],
+        (check["id"], "bold"),
+        f" [{where}] " if where else " ",
+        (check["status"], STATUS[check["status"]][2]),
+    )
+    told = [Text(f"proves: {check['title']}", "dim")]
+    if check["detail"]:
+        told.append(Text(str(check["detail"])))
+    if check["measured"] is not None:
+        told.append(
+            Text(f"measured {_figure(check['measured'])} {check['unit'] or ''}, allowed {_figure(check['bound'])}")
+        )
+    if check["hint"]:
+        told.append(Text.assemble(("what to do: ", "bold"), str(check["hint"])))
+    yield indented(told)
+
+
+def _brief(check: Data) -> Line:
+    where = "/".join(filter(None, [check["device"], check["dtype"]]))
+    told = f"{check['id']} [{where}]" if where else str(check["id"])
+    if check["measured"] is not None:
+        told += f"  {_figure(check['measured'])} of {_figure(check['bound'])} {check['unit']}"
+    return Line(check["status"], told, (f"  {check['detail']}" if check["status"] == "skip" else "", "dim"))
+
+
+def _skips(checks: Iterable[Data]) -> Iterator[RenderableType]:
+    reasons: dict[str, int] = {}
+    for check in checks:
+        if check["status"] == "skip":
+            reasons[str(check["detail"])] = reasons.get(str(check["detail"]), 0) + 1
+    for reason, count in reasons.items():
+        yield Line("skip", (f"{count} skipped: {reason}", "dim"))
+
+
+def _figure(number: Any) -> str:
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
