@@ -6,7 +6,7 @@ until SIMD bodies, tails, blocks and thread boundaries have all been through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ def allowance(context: Context) -> float:
 def backward(
     context: Context, function: Callable[..., Any], inputs: Sequence[Any], upstream: Sequence[float] | None = None
 ) -> tuple[Any, list[Any]]:
-    """Call `function` on fresh leaves and pull `upstream` (flat; ones if None) back through it.
+    """Call `function` on fresh leaves and pull `upstream` (flat, or a period of it; ones if None) back through it.
 
     Returns:
         The output and the gradient of each input.
     """
     leaves = [x.detach().requires_grad_() for x in inputs]
     output = function(*leaves)
-    given = context.torch.ones_like(output)
-    if upstream is not None:
-        given = context.tensor(upstream, dtype=output.dtype).reshape(output.shape)
+    if upstream is None:
+        given = context.torch.ones_like(output)
+    else:
+        given = tiled(context, upstream, output.numel(), dtype=output.dtype).reshape(output.shape)
     return output, list(context.torch.autograd.grad(output, leaves, given))
 
 
@@ -80,6 +81,35 @@ def judge_gradient(
         bound=bound * allowance(context),
         what=what,
     )
+
+
+def judge_period(
+    context: Context, got: Any, expected: Sequence[float], *, bound: float, what: str, cancel: Any = 0.0
+) -> None:
+    """Compare periodic data with one period: where every period has the same bits, the first stands for all."""
+    numbers = context.values(got)
+    one = len(expected)
+    if numbers != period(numbers[:one], len(numbers)):
+        expected = period(expected, len(numbers))
+        cancel = cancel if isinstance(cancel, float) else period(cancel, len(numbers))
+    else:
+        numbers = numbers[:one]
+    if bound:
+        context.close(numbers, expected, bound=bound * allowance(context), cancel=cancel, what=what)
+    else:
+        context.exact(numbers, expected, what=what)
+
+
+def tiled(context: Context, values: Sequence[Any], length: int, *, dtype: Any = None) -> Any:
+    """Put `length` elements on the device, `values` over and over."""
+    made = context.tensor(values, dtype=dtype)
+    return made.repeat(length // len(values) + 1)[:length] if len(values) < length else made
+
+
+def parted(table: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide a table into the named rows and the others."""
+    named = {name: table[name] for name in names}
+    return named, {name: row for name, row in table.items() if name not in named}
 
 
 def period(values: Sequence[Any], length: int) -> list[Any]:

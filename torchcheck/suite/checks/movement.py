@@ -146,7 +146,11 @@ MOVES = {
 }
 
 
-@check(oracle=BOOKKEEPING, level="quick", dtypes=("float32",), each=MOVES)
+CORE, REST = trace.parted(MOVES, ("slice", "contiguous", "cat", "where", "gather", "index", "scatter_add"))
+
+
+@check(oracle=BOOKKEEPING, level="quick", dtypes=("float32",), each=CORE)
+@check(oracle=BOOKKEEPING, dtypes=("float32",), each=REST)
 def moves_elements(context: Context, row: Move) -> None:
     """Elements go where {row} sends them, and gradients come back the same ways."""
     rng = context.rng()

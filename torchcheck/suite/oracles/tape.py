@@ -111,6 +111,18 @@ def sqrt(x: Num) -> Num:
     return _unary(x, v, 0.5 / v, 0.25 / (v * x.value))
 
 
+def sin(x: Num) -> Num:
+    """Sine of radians."""
+    v, slope = math.sin(x.value), math.cos(x.value)
+    return Num(v, abs(slope) * x.error + PRIMITIVE * abs(v), ((x, slope, abs(v) * x.error + PRIMITIVE * abs(slope)),))
+
+
+def cos(x: Num) -> Num:
+    """Cosine of radians."""
+    v, slope = math.cos(x.value), -math.sin(x.value)
+    return Num(v, abs(slope) * x.error + PRIMITIVE * abs(v), ((x, slope, abs(v) * x.error + PRIMITIVE * abs(slope)),))
+
+
 def tanh(x: Num) -> Num:
     """Hyperbolic tangent; its derivative 1 - y*y cancels near saturation, so 1 stands in its error."""
     v = math.tanh(x.value)

@@ -1,0 +1,57 @@
+"""What a user allowed float32 to be computed in, and switching that off.
+
+TF32 and bfloat16 products are no defect where they were asked for, and a wrong answer where they were not. torch has
+two generations of switches: `fp32_precision` (2.9 and later) and the `allow_tf32` flags before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+# Owner below torch.backends, attribute, value that means IEEE float32. Convolutions and RNNs in cuDNN default to TF32.
+NEW = tuple(
+    (owner, "fp32_precision", "ieee")
+    for owner in ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+)
+OLD = (("cuda.matmul", "allow_tf32", False), ("cudnn", "allow_tf32", False))
+
+
+def _switches(torch: Any) -> list[tuple[str, Any, str, Any]]:
+    """Find (name, owner, attribute, value for IEEE) of what this torch has."""
+    table = NEW if hasattr(torch.backends.cuda.matmul, "fp32_precision") else OLD
+    found = []
+    for path, attribute, value in table:
+        owner = torch.backends
+        for part in path.split("."):
+            owner = getattr(owner, part, None)
+        if owner is not None and hasattr(owner, attribute):
+            found.append((f"torch.backends.{path}.{attribute}", owner, attribute, value))
+    return found
+
+
+def allowed(torch: Any) -> list[str]:
+    """List the switches that let float32 be computed in less, as `name = value`."""
+    lax = [
+        f"{name} = {getattr(owner, attribute)!r}"
+        for name, owner, attribute, value in _switches(torch)
+        if getattr(owner, attribute) not in (value, "none")
+    ]
+    if torch.get_float32_matmul_precision() != "highest":
+        lax.append(f"torch.get_float32_matmul_precision() = {torch.get_float32_matmul_precision()!r}")
+    return lax
+
+
+@contextlib.contextmanager
+def full(torch: Any) -> Iterator[None]:
+    """Compute float32 in float32 inside the block; afterwards everything is as it was."""
+    switches = _switches(torch)
+    before = [getattr(owner, attribute) for _, owner, attribute, _ in switches]
+    try:
+        for _, owner, attribute, value in switches:
+            setattr(owner, attribute, value)
+        yield
+    finally:
+        for (_, owner, attribute, _), value in zip(switches, before):
+            setattr(owner, attribute, value)
