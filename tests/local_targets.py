@@ -7,34 +7,32 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-RELEASES = (("2.14.1", "0.29.1", "2.11.0"), ("2.15.0", "0.29.2", "2.11.0"))
+from torchcheck.facts import Python
+from torchcheck.target import Target
+from torchcheck.wheels.plan import Plan
+
 ASK = """
 import json, sys, sysconfig
 print(json.dumps({"paths": sysconfig.get_paths(), "version": sys.version.split()[0]}))
 """
+RELEASES = (("2.14.1", "0.29.1", "2.11.0"), ("2.15.0", "0.29.2", "2.11.0"))
 
 
-def target_of(python: str | Path) -> Any:
-    said = json_of(python)
-    return SimpleNamespace(
-        python=str(python), paths=said["paths"], facts=SimpleNamespace(version=said["version"], pip=None)
-    )
+def target_of(python: str | Path) -> Target:
+    """Describe an environment as `torchcheck.target` does, as far as installing needs it."""
+    said = json.loads(subprocess.run([str(python), "-c", ASK], capture_output=True, check=True, timeout=60).stdout)
+    facts = Python(version=said["version"], bits=64, executable=str(python), environment="venv", writable=True)
+    return Target(str(python), facts, said["paths"], {}, (), (), "--python", {})
 
 
-def json_of(python: str | Path) -> dict[str, Any]:
-    return dict(json.loads(subprocess.run([str(python), "-c", ASK], capture_output=True, check=True).stdout))
-
-
-def plan_of(python: str, packages: dict[str, str], *arguments: str, backend: str = "cu130") -> Any:
+def plan_of(python: str, packages: dict[str, str], *arguments: str, backend: str = "cu130") -> Plan:
     pins = [f"{name}=={version}" for name, version in packages.items()]
-    return SimpleNamespace(
-        packages=packages,
+    return Plan(
         backend=backend,
-        download_bytes=None,
-        command=[python, "-m", "pip", "install", *arguments, *pins],
+        packages=packages,
+        command=(python, "-m", "pip", "install", *pins, *arguments),
+        pip_arguments=arguments,
     )
 
 
@@ -47,7 +45,7 @@ def family(release: int, backend: str) -> dict[str, str]:
     return {name: f"{version}+{backend}" for name, version in zip(names, RELEASES[release], strict=True)}
 
 
-def contents(target: Any) -> dict[str, str]:
+def contents(target: Target) -> dict[str, str]:
     """Hash every file below the prefix, less our lock and compiled modules."""
     root = Path(target.paths["data"])
     return {
@@ -57,6 +55,6 @@ def contents(target: Any) -> dict[str, str]:
     }
 
 
-def run(target: Any, code: str) -> str:
+def run(target: Target, code: str) -> str:
     done = subprocess.run([target.python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     return (done.stdout + done.stderr).strip()

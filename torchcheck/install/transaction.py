@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torchcheck.errors import InstallError, TargetError, TorchcheckError
-from torchcheck.install import backup, constraints, installed, journal
+from torchcheck.install import backup, constraints, installed, journal, survey
 from torchcheck.install.incoming import Incoming
 from torchcheck.install.streaming import Listener, ignore
 
 if TYPE_CHECKING:
+    from torchcheck.facts import Facts
     from torchcheck.target import Target
     from torchcheck.wheels.plan import Plan
 
@@ -71,7 +72,7 @@ def apply(
     installer: Installer = "pip",
     verify: Callable[[], bool] | None = None,
     worked: bool | None = None,
-    check: Callable[[Sequence[Incoming]], None] | None = None,
+    facts: Facts | None = None,
     on_event: Listener = ignore,
 ) -> Installed:
     """Install a plan into a target, prove it, and keep it or put back what was there.
@@ -82,7 +83,7 @@ def apply(
         installer: "pip" or "uv".
         verify: proves the new installation; None: it is not proven.
         worked: whether what is there now works; None: it is taken to, if any of the family is there.
-        check: judges what was fetched before anything changes (sizes, path lengths); raises to stop.
+        facts: what is known of the machine, for the judgement of what stands in the way.
         on_event: hears what happens, as dictionaries with the key "event".
 
     Raises:
@@ -98,12 +99,13 @@ def apply(
         told = undo_pending(target, on_event)
         if in_place(plan, target):
             return Installed("unchanged", {}, constraints=constraints.path(target), recovered=told)
+        situation, warned = survey.before(plan, target, facts, installer), set[str]()
+        survey.demand(situation, on_event, warned)
         with _staging(purelib) as staging:
             front = front_end(installer, target, staging, on_event)
             on_event({"event": "phase", "phase": "fetch"})
             incoming = front.fetch(arguments(plan, target))
-            if check:
-                check(incoming)
+            survey.demand(survey.fetched(situation, incoming), on_event, warned)
             before = installed.read(target.paths)
             proven = _Change(target, incoming, worked, on_event).carry_out(front, verify)
         after = installed.read(target.paths)
