@@ -37,7 +37,7 @@ class Defect:
     link: str = ""
     since: str = ""
     fixed: str = ""
-    dtypes: tuple[str | None, ...] = ()
+    dtypes: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     what: str = "*"
     at_most: float = float("inf")
@@ -45,22 +45,51 @@ class Defect:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect(
-        "activations.hardsigmoid.*",
+        "activations.hardsigmoid.backward",
         "the float64 gradient of Hardsigmoid multiplies by 1/6 rounded to float32 (3e-8 relative)",
         "train in float32, where it is exact, or write clamp(x + 3, 0, 6) / 6 where float64 matters",
-        dtypes=("float64", None),
+        dtypes=("float64",),
         devices=("cpu",),
-        what="*gradient*",
+        what="gradient*",
         at_most=3e8,
     ),
     Defect(
-        "activations.celu.*",
+        "activations.celu.backward",
         "the float64 gradient of CELU multiplies by 1/alpha rounded to float32 (up to 6e-8 relative)",
         "train in float32, where it is exact, or write the formula out where float64 matters",
-        dtypes=("float64", None),
+        dtypes=("float64",),
         devices=("cpu",),
-        what="*gradient*alpha*",
+        what="gradient*alpha*",
         at_most=3e8,
+    ),
+    # Checks that go through the dtypes themselves, at the full level.
+    Defect(
+        "activations.hardsigmoid.*",
+        "the float64 gradient of Hardsigmoid multiplies by 1/6 rounded to float32 (3e-8 relative)",
+        "train in float32, where it is exact, or write clamp(x + 3, 0, 6) / 6 where float64 matters",
+        devices=("cpu",),
+        what="float64 gradient*",
+        at_most=3e8,
+    ),
+    Defect(
+        "optimizers.sgd.half",
+        "the fused SGD for float16 and bfloat16 on the CPU updates no full SIMD block: most lanes stay as they were",
+        "leave out fused=True for SGD in half precision, or use torch 2.14 or later",
+        link="https://github.com/pytorch/pytorch/issues/191763",
+        since="2.12.1",
+        fixed="2.14",
+        dtypes=("bfloat16", "float16"),
+        devices=("cpu",),
+        what="fused, *",
+    ),
+    Defect(
+        "optimizers.*.layouts",
+        "fused optimizers on the CPU go through memory without looking at strides: where a gradient is laid out otherwise"
+        " than its parameter, or a parameter has gaps, lanes get each other's gradients",
+        "leave out fused=True on the CPU, or keep parameters and gradients contiguous",
+        dtypes=("float32",),
+        devices=("cpu",),
+        what="fused, * parameter, plain gradient, *",
     ),
 )
 

@@ -117,6 +117,8 @@ def implementations(context: Context, cls: str) -> dict[str, dict[str, bool]]:
     if "foreach" not in known:
         return {"for-loop": {}}
     found = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}}
+    if "capturable" in known and context.device.partition(":")[0] in ("cuda", "xpu"):
+        found.update({f"capturable {kind}": {**flags, "capturable": True} for kind, flags in found.items()})
     if "fused" in known:
         refusal = refused(context, cls)
         if refusal is None:
@@ -191,11 +193,52 @@ def lanes(context: Context, params: Iterable[Any]) -> list[float]:
     return [x for p in params for x in context.values(p)]
 
 
-def close(
-    context: Context, got: list[float], want: Expected, t: int, *, what: str, coarse: bool = False, slack: float = 1.0
-) -> None:
-    """Compare the parameters after t steps; `coarse` where torch keeps a factor of the movement in float32."""
-    ratio = max(1.0, U32 / context.format.u) if coarse else 1.0
+def coarseness(kind: str, options: Mapping[str, Any], *, coarse: bool) -> float:
+    """How many roundings of float32 each movement carries, whatever the dtype; 0 when it has only its own.
+
+    Some factors are kept in float32 tensors by design: NAdam's product of momenta, ASGD's eta; and, with `capturable`,
+    the step count, from which 1 - beta^t loses the digits that beta^t and 1 share.
+    """
+    if kind.startswith("capturable"):
+        return 1.0 / (1.0 - max(options.get("betas", (0.9, 0.999))))
+    return 1.0 if coarse else 0.0
+
+
+def close(context: Context, got: list[float], want: Expected, t: int, *, what: str, coarse: float = 0.0) -> None:
+    """Compare the parameters after t steps; `coarse` as `coarseness` gives it."""
+    weight = 4.0 * (1.0 + coarse * U32 / context.format.u)
     point = want.path.points[t - 1]
-    cancel = [p - abs(x) + 4 * ratio * d for x, p, d in zip(point, want.largest[t - 1], want.moved[t - 1])]
-    context.close(got, point, bound=4 * t * slack, cancel=cancel, what=what)
+    cancel = [p - abs(x) + weight * d for x, p, d in zip(point, want.largest[t - 1], want.moved[t - 1])]
+    context.close(got, point, bound=4.0 * t, cancel=cancel, what=what)
+
+
+def close_state(
+    context: Context, got: Mapping[str, list[float]], want: Expected, *, what: str, coarse: bool = False
+) -> None:
+    """Compare what an optimizer remembers, by its names in `state_dict`, after all steps of a path.
+
+    A moment is a sum over what came in: off by at most 16 t roundings of the largest lane. Scalars (momentum product,
+    eta, mu) are kept in float32 by design, and with `coarse` what follows from them is no better.
+    """
+    for name, values in want.path.state.items():
+        if name in got:
+            single = "float32" if coarse or len(got[name]) == 1 else None
+            context.close(
+                got[name],
+                values,
+                bound=16.0 * len(want.path.points),
+                cancel=max(map(abs, values)),
+                what=f"{what}: state {name}",
+                dtype=single,
+            )
+
+
+def remembered(context: Context, optimizer: Any, params: Sequence[Any]) -> dict[str, list[float]]:
+    """Read an optimizer's state: lanes of all parameters by name; what is one number a parameter, once; the step count."""
+    found: dict[str, list[float]] = {}
+    for p in params:
+        for name, value in optimizer.state[p].items():
+            numbers = context.values(value) if hasattr(value, "detach") else [value]
+            shared = getattr(value, "shape", None) != p.shape
+            found[name] = numbers if shared or name not in found else found[name] + numbers
+    return found

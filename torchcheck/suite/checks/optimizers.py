@@ -184,29 +184,92 @@ def _needs(row: Optimizer) -> tuple[str, ...]:
     return (f"torch.optim.{row.cls}",)
 
 
+FORMULA = "the paper's formula in float64, lane by lane"
+
+
+@check(oracle=FORMULA, level="quick", dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
+def steps(context: Context, row: Optimizer) -> None:
+    """Every implementation of {row} takes the steps of its formula, whatever its options, and remembers what it should."""
+    marks = (1, 2, 10) if context.at_least("default") and context.dtype_name == "float32" else (1, 2, 3)
+    given = trajectory.problem(context.rng(), marks[-1])
+    for options in row.options[: None if context.at_least("default") else 2]:
+        _compare(context, row, given, options, marks)
+
+
+@check(oracle=FORMULA, dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
+def lanes(context: Context, row: Optimizer) -> None:
+    """Every implementation of {row} moves each of more than a thousand lanes as its formula says."""
+    given = trajectory.problem(context.rng(), 2, trajectory.WIDE, scales=((-2, 1), (-1, 0), (-3, 0)))
+    for options in row.options if context.at_least("full") else row.options[1:2]:
+        _compare(context, row, given, options, (2,))
+
+
+@check(oracle=FORMULA, level="full", dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
+def long(context: Context, row: Optimizer) -> None:
+    """A hundred steps of every implementation of {row} end where its formula ends."""
+    given = trajectory.problem(context.rng(), 100, (("plain", (33,)), ("plain", (5,))))
+    for options in row.options:
+        if not isinstance(options.get("lr"), tuple):
+            _compare(context, row, given, options, (30, 100))
+
+
 @check(
-    oracle="the paper's formula in float64, lane by lane",
-    level="quick",
-    dtypes=("float32", "float64"),
+    oracle=FORMULA,
+    dtypes=("bfloat16", "float16"),
     each=OPTIMIZERS,
     needs=_needs,
 )
-def steps(context: Context, row: Optimizer) -> None:
-    """Every implementation of {row} takes the steps of its formula, whatever its options."""
-    marks = (1, 2, 10) if context.at_least("default") else (1, 2, 3)
-    given = trajectory.problem(context.rng(), marks[-1])
-    gradients = [trajectory.tensors(context, given, step) for step in given.gradients]
-    for options in row.options[: None if context.at_least("default") else 2]:
-        if missing := trajectory.lacking(context, row.cls, options):
-            context.note(f"this torch's {row.cls} has no {', '.join(missing)}")
-            continue
-        want = trajectory.expected(row.cls, given, options)
-        for kind, flags in trajectory.implementations(context, row.cls).items():
-            params, idle = trajectory.tensors(context, given, given.start, grad=True), context.tensor([1.0], grad=True)
-            optimizer = trajectory.build(context, row.cls, [params[0], idle, *params[1:]], {**options, **flags})
-            what = f"{kind}, {options or 'defaults'}"
+def half(context: Context, row: Optimizer) -> None:
+    """Every implementation of {row} moves parameters of half precision as its formula says, to their precision."""
+    given = trajectory.problem(
+        context.rng(), 2, (("plain", (67,)), ("plain", (9,))), scales=((-0.6, 0.3),), name=str(context.dtype_name)
+    )
+    if row.half is not None:
+        _compare(context, row, given, row.half, (1, 2))
+
+
+@check(oracle=FORMULA, dtypes=("float32",), each=OPTIMIZERS, needs=_needs)
+def layouts(context: Context, row: Optimizer) -> None:
+    """Every implementation of {row} pairs parameters with their gradients by position, however either is laid out."""
+    for layout in (("strided", (19,)), ("transposed", (5, 7))):
+        given = trajectory.problem(context.rng(), 2, (layout, ("plain", (3,))))
+        plain = trajectory.Problem(given.start, given.gradients, (("plain", layout[1]), ("plain", (3,))))
+        _compare(context, row, given, row.options[1], (2,), laid=plain, what=f"{layout[0]} parameter, plain gradient")
+
+
+def _compare(
+    context: Context,
+    row: Optimizer,
+    given: trajectory.Problem,
+    options: Mapping[str, Any],
+    marks: tuple[int, ...],
+    *,
+    laid: trajectory.Problem | None = None,
+    what: str = "",
+) -> None:
+    """Drive every implementation along a problem and compare at the marked steps; `laid` lays out the gradients."""
+    if missing := trajectory.lacking(context, row.cls, options):
+        context.note(f"this torch's {row.cls} has no {', '.join(missing)}")
+        return
+    want = trajectory.expected(row.cls, given, options)
+    gradients = [trajectory.tensors(context, laid or given, step) for step in given.gradients]
+    for kind, flags in trajectory.implementations(context, row.cls).items():
+        name = ", ".join(filter(None, [kind, what, str(dict(options) or "defaults")]))
+        params, idle = trajectory.tensors(context, given, given.start, grad=True), context.tensor([1.0], grad=True)
+        optimizer = trajectory.build(context, row.cls, [params[0], idle, *params[1:]], {**options, **flags})
+        coarse = trajectory.coarseness(kind, options, coarse=row.coarse)
+        try:
             for t in trajectory.walk(optimizer, params, gradients, options.get("lr")):
                 if t in marks:
                     got = trajectory.lanes(context, params)
-                    trajectory.close(context, got, want, t, what=f"{what}: step {t}", coarse=row.coarse)
-            context.exact(idle, [1.0], what=f"{what}: the parameter without a gradient")
+                    trajectory.close(context, got, want, t, what=f"{name}: step {t}", coarse=coarse)
+        except RuntimeError as error:
+            if not laid or "layout" not in str(error):
+                raise
+            context.note(f"{kind} {row.cls} refuses a {what}: {str(error).partition(chr(10))[0]}")
+            continue
+        context.exact(idle, [1.0], what=f"{name}: the parameter without a gradient")
+        state = trajectory.remembered(context, optimizer, params)
+        trajectory.close_state(context, state, want, what=name, coarse=coarse > 0 and context.dtype_name == "float64")
+        if "step" in state:
+            context.exact(state["step"], [float(len(given.gradients))], what=f"{name}: step count")
