@@ -116,16 +116,18 @@ class Pattern:
             self._record(context, context.values(tensor), what)
         return context.comparisons[-1].ok
 
-    def _judge_bytes(self, context: Context, raw: bytes, what: str) -> None:
+    def holds(self, raw: bytes) -> bool:
+        """Say whether the bytes of a contiguous result are all within bounds; periods of equal bytes are read once."""
         size = len(self) * WIDTHS[self.fmt.name]
         first = raw[:size]
-        head = decode(first, self.fmt)
-        odd = [at for at in range(size, len(raw), size) if raw[at : at + size] != first]
-        if all(self.fits(decode(raw[at : at + size], self.fmt)) for at in odd) and self.fits(head):
-            comparison = self._compare(head, what)
-            return context.comparisons.append(
-                dataclasses.replace(comparison, elements=len(raw) // WIDTHS[self.fmt.name])
-            )
+        odd = [0, *(at for at in range(size, len(raw), size) if raw[at : at + size] != first)]
+        return all(self.fits(decode(raw[at : at + size], self.fmt)) for at in odd)
+
+    def _judge_bytes(self, context: Context, raw: bytes, what: str) -> None:
+        width = WIDTHS[self.fmt.name]
+        if self.holds(raw):
+            comparison = self._compare(decode(raw[: len(self) * width], self.fmt), what)
+            return context.comparisons.append(dataclasses.replace(comparison, elements=len(raw) // width))
         return self._record(context, decode(raw, self.fmt), what)
 
     def _record(self, context: Context, numbers: Sequence[float], what: str) -> None:

@@ -1,0 +1,163 @@
+"""The elementwise activations on views, on sizes around block edges, and at the ends of the number line."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...compare import FORMATS
+from ...oracles.activations import POINTWISE, Activation, curvature
+from ...pattern import raw_bytes
+from ...registry import FLOATS, check
+from .pointwise import ORACLE, module, needs, told
+from .samples import sample
+
+if TYPE_CHECKING:
+    from ...context import Context
+
+# SIMD registers hold 2 to 32 numbers and kernels unroll them up to four times; 2^k and its neighbours show the seams.
+SIZES = tuple(sorted({*range(1, 19), *(2**k + d for k in range(5, 12) for d in (-1, 0, 1))}))
+# The seams of threads (32,768) and of accelerators' blocks and grids.
+LARGE = tuple(2**k + d for k in (12, 13, 14, 15, 16, 17) for d in (-1, 0, 1))
+
+
+def dtypes(context: Context) -> Iterator[Context]:
+    """Give this check's context for float32, and for every other dtype at the full level."""
+    for name in FLOATS if context.at_least("full") else ("float32",):
+        with_dtype = copy.copy(context)  # shares the list of comparisons
+        with_dtype.dtype_name = name
+        yield with_dtype
+
+
+@check(oracle=ORACLE, each=POINTWISE, needs=needs)
+def layouts(context: Context, row: Activation) -> None:
+    """{row} is right on strided, transposed, channels-last and offset views, on one number and on none."""
+    for own in dtypes(context):
+        case = sample(own, row)
+        call = module(own, row, case.arguments)
+        for name, view, order in views(own):
+            x, g = view(case.xs, math.nan), view(case.gs, math.nan)
+            leaf = x.detach().requires_grad_()
+            y = call(leaf)
+            case.forward.judge(own, y, x, f"{own.dtype_name} value, {name}")
+            for upstream, how in ((g, "upstream alike"), (g.contiguous(), "upstream contiguous"))[: 1 + order]:
+                (gradient,) = own.torch.autograd.grad(y, leaf, upstream, retain_graph=True)
+                case.backward.judge(own, gradient, x, f"{own.dtype_name} gradient, {name}, {how}")
+        empty = own.tensor([], grad=True)
+        call(empty).sum().backward()
+        own.true(list(empty.grad.shape) == [0], what="no elements give no gradients")
+
+
+def views(context: Context) -> Iterator[tuple[str, Any, bool]]:
+    """Give views: a name, a function that lays out one period, and whether a contiguous gradient differs from it."""
+    torch, device, dtype = context.torch, context.device, context.dtype
+
+    def lay(logical: Sequence[int], shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Any:
+        def make(period: Sequence[float], gap: float) -> Any:
+            extent = offset + 1 + sum((n - 1) * s for n, s in zip(shape, strides))
+            held = [gap] * extent
+            for at, place in enumerate(logical):
+                held[offset + place] = period[at % len(period)]
+            return torch.tensor(held, dtype=dtype).to(device).as_strided(shape, strides, offset)
+
+        return make
+
+    def places(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+        found = [0]
+        for n, s in zip(shape, strides):
+            found = [place + i * s for place in found for i in range(n)]
+        return found
+
+    for name, shape, strides, offset in (
+        ("every second element", (1031,), (2,), 0),
+        ("transposed", (33, 31), (1, 33), 0),
+        ("channels last", (2, 5, 17, 9), (765, 1, 45, 5), 0),
+        ("columns of a wider matrix", (37, 29), (41, 1), 3),
+        ("one element off alignment", (1031,), (1,), 1),
+        ("one number", (), (), 0),
+    ):
+        yield name, lay(places(shape, strides), shape, strides, offset), strides not in ((), (1,))
+
+
+@check(oracle=ORACLE, each=POINTWISE, needs=needs)
+def sizes(context: Context, row: Activation) -> None:
+    """{row} is right whatever the number of elements: around SIMD blocks, threads and powers of two."""
+    for own in dtypes(context):
+        case = sample(own, row)
+        call = module(own, row, case.arguments)
+        for n in SIZES + (LARGE if own.at_least("full") else ()):
+            x = case.inputs(own, n).requires_grad_()
+            y = call(x)
+            (gradient,) = own.torch.autograd.grad(y, x, case.upstream(own, n))
+            for pattern, result, what in ((case.forward, y, "value"), (case.backward, gradient, "gradient")):
+                # One record a size would be hundreds: those that fit are counted together below.
+                if result.shape != x.shape or result.dtype != x.dtype or not pattern.holds(raw_bytes(result)):
+                    pattern.judge(own, result, x, f"{own.dtype_name} {what} of {n} elements")
+    context.true(True, what="every size was compared")
+
+
+@check(oracle="the limits of the formula; NaN in, NaN out", level="quick", dtypes=FLOATS, each=POINTWISE, needs=needs)
+def specials(context: Context, row: Activation) -> None:
+    """{row} keeps NaN, and is right at infinities, at signed zeros and very large numbers."""
+    case = sample(context, row)
+    limits = row.infinities(**case.arguments)
+    huge = 2.0**60 if context.dtype_name != "float16" else 2.0**12
+    fmt = FORMATS[context.dtype_name or "float32"]
+    ends = [fmt.round(row.value(x, **case.arguments)) for x in (0.0, -0.0, huge, -huge, 0.75)]
+    given = [math.nan, -math.inf, math.inf, 0.0, -0.0, huge, -huge, 0.75]
+    expected = [math.nan, *map(fmt.round, limits), *ends]
+    times = 9  # past any SIMD register, with a tail
+    got = context.values(module(context, row, case.arguments)(context.tensor(given * times)))
+    if row.indefinite:  # inf * 0: NaN may stand for the limit
+        got = [e if math.isnan(g) and math.isinf(x) else g for g, e, x in zip(got, expected * times, given * times)]
+    bound = row.forward.bound(fmt, context.device.partition(":")[0])
+    context.close(
+        got,
+        expected * times,
+        bound=max(bound, 1.0),
+        cancel=1.0,
+        what=f"special values{told(case.arguments)}",
+        given=given * times,
+    )
+
+
+@check(oracle="exact halves", level="quick", dtypes=FLOATS, devices="cpu")
+def subnormals(context: Context) -> None:
+    """Numbers below the smallest normal one are kept, not flushed to zero."""
+    tiny = context.format.tiny
+    xs = [-tiny / 2**k for k in (1, 2, 3, 4)] * 17
+    context.hint = (
+        "something set the processor to flush subnormals: torch.set_flush_denormal, or a library built with -ffast-math"
+    )
+    y = context.torch.nn.LeakyReLU(0.5)(context.tensor(xs))
+    context.exact(y, [x / 2 for x in xs], what="LeakyReLU(0.5) of subnormals", given=xs)
+
+
+@check(oracle="numerical second derivative of the formula", each=POINTWISE, needs=needs)
+def double_backward(context: Context, row: Activation) -> None:
+    """{row} can be differentiated twice, rightly."""
+    context.dtype_name = "float64"
+    torch = context.torch
+    for variant in range(len(row.arguments)):
+        case = sample(context, row, variant)
+        kinks = row.kinks(**case.arguments)
+        chosen = [x for x in case.xs if abs(x) < 8.0 and all(abs(x - kink) > 0.05 for kink in (0.0, *kinks))]
+        x = context.tensor(chosen, grad=True)
+        g = context.tensor(case.gs[: len(chosen)], grad=True)
+        try:
+            (first,) = torch.autograd.grad(module(context, row, case.arguments)(x), x, g, create_graph=True)
+            found = torch.autograd.grad(first, (x, g), torch.ones_like(first), allow_unused=True)
+        except RuntimeError as error:
+            if "is not implemented" not in str(error) and "is not differentiable" not in str(error):
+                raise
+            context.skip(f"torch does not differentiate {row.module} twice")
+        second = [0.0] * len(chosen) if found[0] is None else context.values(found[0])
+        expected = [u * curvature(row, v, case.arguments) for u, v in zip(case.gs, chosen)]
+        # The oracle's own error is 1e-9 (see curvature) times |g| < 8; 1e-7 tells 1 + 1e-6 from 1.
+        far = max(abs(a - b) / (1.0 + abs(b)) for a, b in zip(second, expected))
+        context.within(far, 1e-7, what=f"second derivative{told(case.arguments)}", unit="relative error")
+        slopes = [row.slope(v, **case.arguments) for v in chosen]
+        far = max(abs(a - b) / (1.0 + abs(b)) for a, b in zip(context.values(found[1]), slopes))
+        context.within(far, 1e-7, what=f"derivative by the gradient{told(case.arguments)}", unit="relative error")
