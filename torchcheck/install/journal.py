@@ -37,7 +37,6 @@ class Journal:
     """
 
     started: str
-    staging: str
     before: Mapping[str, Mapping[str, Any]]
     planned: Mapping[str, str]
     worked: bool

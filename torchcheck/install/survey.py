@@ -36,7 +36,9 @@ def before(plan: Plan, target: Target, facts: Facts | None, installer: str) -> S
         plan=plan,
         site=site,
         installer=installer,
-        holders=holders(os.path.join(target.paths["platlib"], name) for name in there) if sys.platform == "win32" else (),
+        holders=holders(os.path.join(target.paths["platlib"], name) for name in there)
+        if sys.platform == "win32"
+        else (),
         owners={name: dist.installer for name, dist in there.items()},
         permitted=os.environ.get("PIP_BREAK_SYSTEM_PACKAGES", "").lower() in {"1", "true", "yes", "on"},
         root=sys.platform != "win32" and os.geteuid() == 0,

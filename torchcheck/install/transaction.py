@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from filelock import FileLock, Timeout
+
 from torchcheck.errors import InstallError, TargetError, TorchcheckError
 from torchcheck.install import backup, constraints, installed, journal, survey
 from torchcheck.install.incoming import Incoming
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from torchcheck.wheels.plan import Plan
 
 Installer = Literal["pip", "uv"]
+LEFT = ("before", "incoming")
+"""Folders beside the journal: files as they were, and what was fetched."""
 
 
 class FrontEnd(Protocol):
@@ -115,12 +119,19 @@ def apply(
     return Installed(outcome, _differences(before, after), tuple(sorted(lost)), written, told)
 
 
-def recover(target: Target, *, on_event: Listener = ignore) -> str | None:
-    """Undo an installation that was interrupted, if there is one, and say what happened; None: all is well."""
-    if not os.path.exists(journal.path(target.paths["purelib"])):
+def recover(target: Target, *, wait: bool = True, on_event: Listener = ignore) -> str | None:
+    """Undo an installation that was interrupted, if there is one, and say what happened; None: all is well.
+
+    An installation that still runs is waited for, or with `wait=False` left alone.
+    """
+    purelib = target.paths["purelib"]
+    if not any(os.path.exists(os.path.join(journal.place(purelib), name)) for name in (*LEFT, "journal.json")):
         return None
-    with locked(target, on_event):
-        return undo_pending(target, on_event)
+    try:
+        with locked(target, on_event, wait=wait and os.path.exists(journal.path(purelib))):
+            return undo_pending(target, on_event)
+    except Timeout:
+        return None
 
 
 def undo_pending(target: Target, on_event: Listener = ignore) -> str | None:
@@ -131,10 +142,12 @@ def undo_pending(target: Target, on_event: Listener = ignore) -> str | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         hint = f"Look into {journal.place(purelib)}; `before` holds the files as they were."
         raise TargetError(f"The journal of an interrupted installation is unreadable: {error}.", hint) from error
+    staging = os.path.join(journal.place(purelib), "incoming")
+    if os.path.exists(staging):
+        _end_orphans(staging)
     if entry is None:
-        _discard(os.path.join(journal.place(purelib), "before"))
+        _clear(purelib)
         return None
-    _end_orphans(entry.staging)
     wanted = ", ".join(f"{name} {version}" for name, version in entry.planned.items())
     story = f"An installation of {wanted}, begun {entry.started}, was interrupted"
     on_event({"event": "phase", "phase": "recover", "text": story})
@@ -193,10 +206,13 @@ def front_end(installer: Installer, target: Target, staging: str, on_event: List
 
 
 @contextlib.contextmanager
-def locked(target: Target, on_event: Listener = ignore) -> Iterator[None]:
-    """Hold the target's lock: one installation at a time; others wait and say so."""
-    from filelock import FileLock, Timeout
+def locked(target: Target, on_event: Listener = ignore, *, wait: bool = True) -> Iterator[None]:
+    """Hold the target's lock: one installation at a time; others wait and say so.
 
+    Raises:
+        Timeout: another holds it, and `wait` is false.
+        TargetError: the target may not be written to.
+    """
     folder = journal.place(target.paths["purelib"])
     try:
         os.makedirs(folder, exist_ok=True)
@@ -204,8 +220,12 @@ def locked(target: Target, on_event: Listener = ignore) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                raise
             on_event({"event": "waiting", "text": "Another torchcheck installs into this environment; waiting for it."})
             lock.acquire()
+    except Timeout:
+        raise
     except OSError as error:
         hint = "Make a virtual environment of your own: torchcheck install --venv .venv"
         raise TargetError(f"The target may not be written to: {error}.", hint, code="not-writable") from error
@@ -274,7 +294,6 @@ class _Change:
             _discard(os.path.join(journal.place(self._purelib), "before"))
             entry = journal.Journal(
                 started=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
-                staging=os.path.join(journal.place(self._purelib), "incoming"),
                 before={name: dist.as_json() for name, dist in self._before.items()},
                 planned={item.name: item.version for item in self._incoming},
                 worked=self._worked,
@@ -338,7 +357,11 @@ def _make_durable(entry: journal.Journal) -> None:
 
 def _commit(purelib: str) -> None:
     journal.remove(purelib)
-    for name in ("before", "incoming"):
+    _clear(purelib)
+
+
+def _clear(purelib: str) -> None:
+    for name in LEFT:
         _discard(os.path.join(journal.place(purelib), name))
 
 
