@@ -84,8 +84,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "optimizers.*.layouts",
-        "fused optimizers on the CPU go through memory without looking at strides: where a gradient is laid out otherwise"
-        " than its parameter, or a parameter has gaps, lanes get each other's gradients",
+        "fused optimizers on the CPU go through memory without looking at strides: where a gradient is laid out"
+        " otherwise than its parameter, or a parameter has gaps, lanes get each other's gradients",
         "leave out fused=True on the CPU, or keep parameters and gradients contiguous",
         dtypes=("float32",),
         devices=("cpu",),

@@ -12,6 +12,7 @@ so a rate off by 1e-4 shows in every lane.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -163,6 +164,17 @@ def _laid(context: Context, kind: str, shape: tuple[int, ...], lanes: Sequence[f
     return context.tensor(list(lanes)).reshape(shape)
 
 
+@contextlib.contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """Work in one thread: on a busy machine a kernel on a few lanes waits longer for its team than it works."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def build(context: Context, cls: str, params: Any, options: Mapping[str, Any]) -> Any:
     """Construct an optimizer; a rate given step by step starts with its first."""
     options = dict(options)
@@ -234,7 +246,7 @@ def close_state(
 
 
 def remembered(context: Context, optimizer: Any, params: Sequence[Any]) -> dict[str, list[float]]:
-    """Read an optimizer's state: lanes of all parameters by name; what is one number a parameter, once; the step count."""
+    """Read an optimizer's state by name: the lanes of all parameters, but what is one number a parameter only once."""
     found: dict[str, list[float]] = {}
     for p in params:
         for name, value in optimizer.state[p].items():

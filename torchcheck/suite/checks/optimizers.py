@@ -189,11 +189,12 @@ FORMULA = "the paper's formula in float64, lane by lane"
 
 @check(oracle=FORMULA, level="quick", dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
 def steps(context: Context, row: Optimizer) -> None:
-    """Every implementation of {row} takes the steps of its formula, whatever its options, and remembers what it should."""
+    """Every implementation of {row} takes the steps of its formula, whatever its options, and remembers its state."""
     marks = (1, 2, 10) if context.at_least("default") and context.dtype_name == "float32" else (1, 2, 3)
     given = trajectory.problem(context.rng(), marks[-1])
-    for options in row.options[: None if context.at_least("default") else 2]:
-        _compare(context, row, given, options, marks)
+    with trajectory.one_thread(context.torch):
+        for options in row.options[: None if context.at_least("default") else 2]:
+            _compare(context, row, given, options, marks)
 
 
 @check(oracle=FORMULA, dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
