@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
-from typing import Any, Final, Literal, TypeVar, Union
+from typing import Any, Final, Literal, TypeVar, Union, cast
 
 
 class Unknown(Enum):
@@ -248,7 +248,7 @@ def _members(kind: type) -> dict[str, tuple[str, Any]]:
 def _decode(kind: type[T], value: object, path: str) -> T:
     if not isinstance(value, Mapping):
         raise FactsError(f"{path} should be an object, it is {_kind_of(value)}")
-    members = _members(kind)
+    members = _members(kind)  # type: ignore[arg-type]  # a class is hashable; the stub of cache does not see it
     known = {members[name] + (name,): member for name, member in value.items() if name in members}
     return kind(**{attr: _value(hint, member, f"{path}.{name}") for (attr, hint, name), member in known.items()})
 
@@ -270,7 +270,7 @@ def _value(hint: Any, value: object, path: str) -> Any:
             raise FactsError(f"{path} should be one of {', '.join(typing.get_args(hint))}, it is {value!r:.80}")
         return value
     if dataclasses.is_dataclass(hint):
-        return _decode(hint, value, path)
+        return _decode(cast("type[Any]", hint), value, path)
     return _scalar(hint, value, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchcheck.errors import UsageError
 
@@ -25,12 +25,12 @@ def live_target(python: str | None) -> Target:
     return find(Live(), python)
 
 
-def live_facts(target: Target, *, torch: str = "import") -> Facts:
+def live_facts(target: Target | None, *, torch: Literal["import", "metadata", "skip"] = "import") -> Facts:
     """Probe this machine and the target."""
     from torchcheck.live import Live
     from torchcheck.probes import probe
 
-    return probe(Live(), target, torch=torch)  # type: ignore[arg-type]
+    return probe(Live(), target, torch=torch)
 
 
 def recorded_facts(machine: str | None) -> Facts | None:

@@ -33,7 +33,7 @@ def options(*groups: tuple[Callable[..., object], ...]) -> Callable[[Callable[..
     def decorate(function: Callable[..., object]) -> Callable[..., object]:
         for group in reversed(groups):
             for option in reversed(group):
-                function = option(function)  # type: ignore[assignment]
+                function = option(function)
         return function
 
     return decorate

@@ -152,7 +152,7 @@ def write_text(name: str, text: str, option: str) -> None:
 def _tell_github(data: Mapping[str, Any], stream: Any) -> None:
     from torchcheck.report.render import github
 
-    for line in github.annotations(data):
+    for line in github.workflow_commands(data):
         stream.write(line + "\n")
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -10,7 +10,7 @@ from torchcheck.report.render import markdown
 ANNOTATION = {"fail": "error", "error": "error", "crash": "error", "timeout": "error", "known": "warning"}
 
 
-def annotations(data: Mapping[str, Any]) -> Iterator[str]:
+def workflow_commands(data: Mapping[str, Any]) -> Iterator[str]:
     """Give a workflow command for every result that somebody should look at."""
     for check in data["checks"]:
         level = ANNOTATION.get(check["status"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from torchcheck.report.render.terminal.elements import Data, Line, command_line, heading, indented, pairs, size
-from torchcheck.report.render.terminal.verified import verify
+from torchcheck.report.render.terminal.verified import verify, verify_verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,19 +40,39 @@ def plan_verdict(data: Data) -> Line:
     return Line("pass", ("Ready: ", "bold"), kept)
 
 
+def plan_and_verdict(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+    """Show a plan with its one-line verdict."""
+    yield from plan(data, verbose)
+    yield plan_verdict(data)
+
+
+def dry_run(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+    """Show what `install` would do."""
+    return plan_and_verdict(data["plan"], verbose)
+
+
 def install(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
     """Show what an installation came to; the plan was shown before it."""
-    if data.get("verify"):
+    if data["verify"] and (verbose or data["verdict"] == "unproven"):
         yield from verify(data["verify"], verbose)
-    for note in data["notes"]:
-        yield Line("note", note)
-    packages = " ".join(f"{name} {version}" for name, version in data["installed"].items() if version)
-    if data["verdict"] == "kept":
-        yield Line("pass", ("Proven: " if data.get("verify") else "In place: ", "bold green"), packages)
-    elif data["verdict"] == "in-place":
-        yield Line("pass", ("All is in place: ", "bold green"), packages)
-    else:
-        yield Line("fail", (data["summary"], "bold red"))
+    elif data["verify"]:
+        yield verify_verdict(data["verify"])
+    if data["constraints"] and data["verdict"] == "kept":
+        yield Line(
+            "note", f"To keep other packages from replacing it: python -m pip install -c {data['constraints']} …"
+        )
+    for conflict in data["conflicts"]:
+        yield Line("warning", f"No longer met: {conflict}")
+    packages = ", ".join(f"{name} {version}" for name, version in data["installed"].items())
+    yield _install_verdict(data, packages)
+
+
+def _install_verdict(data: Data, packages: str) -> Line:
+    proven = bool(data["verify"]) and data["verify"]["verdict"] == "pass"
+    if data["verdict"] == "unproven":
+        return Line("fail", ("Installed, but wrong: ", "bold red"), f"{packages} in {data['target']}")
+    words = {"kept": "Installed", "in-place": "All is in place"}[data["verdict"]]
+    return Line("pass", (f"{words} and proven: " if proven else f"{words}, not proven: ", "bold green"), packages)
 
 
 def _bullets(title: str, texts: Iterable[str]) -> Iterator[RenderableType]:
