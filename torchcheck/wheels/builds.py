@@ -19,6 +19,18 @@ BACKEND: Final = re.compile(r"cpu|mps|xpu|cu\d{2,3}|rocm\d+\.\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
+class WheelFile:
+    """One wheel as an index lists it: name, address, hash, bytes, and whether its METADATA lies beside it (PEP 658)."""
+
+    name: str
+    url: str
+    sha256: str = ""
+    size: int | None = None
+    requires_python: str = ""
+    metadata: bool = False
+
+
+@dataclass(frozen=True)
 class Build:
     """Wheels of one release of one package for one backend and platform, which differ by Python only.
 
@@ -37,6 +49,7 @@ class Build:
         size: bytes of one wheel, None when not known.
         experimental: the project calls this backend experimental for this release.
         source: where this row comes from.
+        files: the wheels by Python tag, where an index was asked.
     """
 
     package: str
@@ -53,6 +66,7 @@ class Build:
     size: int | None = None
     experimental: bool = False
     source: str = ""
+    files: tuple[tuple[str, WheelFile], ...] = ()
 
     @property
     def pin(self) -> str:
@@ -63,6 +77,10 @@ class Build:
     def release(self) -> Version:
         """The public version, comparable."""
         return parse(self.version)
+
+    def file(self, python: str | None) -> WheelFile | None:
+        """Give the wheel for a Python, None when no index was asked or it has none."""
+        return next((file for tag, file in self.files if serves_python((tag,), python)), None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""Pages of a package index as values: PEP 503 HTML, PEP 691 JSON, and what a wheel's file name says (pure)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag, urljoin
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion
+
+from torchcheck.wheels.builds import WheelFile
+
+JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+PLATFORMS = (
+    (r"(?:manylinux|linux).*_(x86_64|aarch64|ppc64le|s390x|riscv64|i686|armv7l)", "linux"),
+    (r"win_(amd64|arm64)", "windows"),
+    (r"win(32)", "windows"),
+    (r"macosx_.*_(arm64|x86_64|universal2)", "macos"),
+)
+OLD_GLIBC = {"manylinux1": "2.5", "manylinux2010": "2.12", "manylinux2014": "2.17"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of a page: its text and where it leads, with the attributes that an index may give it."""
+
+    text: str
+    url: str
+    sha256: str = ""
+    requires_python: str = ""
+    metadata: bool = False
+    yanked: bool = False
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a wheel's file name says, for one of its platforms."""
+
+    package: str
+    version: str
+    label: str
+    python: str
+    system: str
+    minimum: str
+
+
+def links(body: bytes, kind: str, url: str) -> list[Link]:
+    """Read the links of a page.
+
+    Args:
+        body: the page.
+        kind: its Content-Type; JSON is told by it, all else is read as HTML.
+        url: where the page was in the end, for links that are relative.
+    """
+    if "json" in kind:
+        try:
+            return list(_of_json(json.loads(body), url))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return []
+    page = _Page(url)
+    page.feed(body.decode("utf-8", errors="replace"))
+    page.close()
+    return page.links
+
+
+def _of_json(document: dict[str, object], url: str) -> Iterator[Link]:
+    for project in document.get("projects") or ():  # type: ignore[attr-defined]
+        yield Link(str(project["name"]), urljoin(url, f"{project['name']}/"))
+    for file in document.get("files") or ():  # type: ignore[attr-defined]
+        described = file.get("core-metadata") or file.get("dist-info-metadata")
+        yield Link(
+            text=str(file["filename"]),
+            url=urljoin(url, str(file["url"])),
+            sha256=str((file.get("hashes") or {}).get("sha256", "")),
+            requires_python=str(file.get("requires-python") or ""),
+            metadata=bool(described),
+            yanked=bool(file.get("yanked")),
+            size=file["size"] if isinstance(file.get("size"), int) else None,
+        )
+
+
+class _Page(HTMLParser):
+    """Collects anchors; what is not well-formed is passed over, as browsers do."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.links: list[Link] = []
+        self._base = url
+        self._open: dict[str, str | None] | None = None
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "base" and (href := dict(attrs).get("href")):
+            self._base = urljoin(self._base, href)
+        if tag == "a":
+            self._open, self._text = dict(attrs), ""
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "a" or self._open is None:
+            return
+        attributes, self._open = self._open, None
+        if href := attributes.get("href"):
+            self.links.append(_link(self._text.strip(), urljoin(self._base, href), attributes))
+
+
+def _link(text: str, url: str, attributes: dict[str, str | None]) -> Link:
+    plain, fragment = urldefrag(url)
+    digest = re.search(r"sha256=([0-9a-f]{64})", fragment)
+    described = attributes.get("data-core-metadata") or attributes.get("data-dist-info-metadata")
+    return Link(
+        text=text,
+        url=plain,
+        sha256=digest[1] if digest else "",
+        requires_python=attributes.get("data-requires-python") or "",
+        metadata=bool(described) and described != "false",
+        yanked="data-yanked" in attributes,
+    )
+
+
+def folders(found: Iterable[Link]) -> list[str]:
+    """Give the last part of each link's path: the names of projects or folders that a page lists."""
+    return [unquote(link.url.rstrip("/").rpartition("/")[2]) for link in found]
+
+
+def file_of(link: Link) -> WheelFile | None:
+    """Give a link as a wheel's file, None when it is no wheel or was taken back."""
+    name = unquote(link.url.rpartition("/")[2])
+    name = name if name.endswith(".whl") else link.text
+    if not name.endswith(".whl") or link.yanked:
+        return None
+    return WheelFile(name, link.url, link.sha256, link.size, link.requires_python, link.metadata)
+
+
+def names(filename: str) -> list[Named]:
+    """Read a wheel's file name, once per platform that it is for; an empty list for a name that breaks the rules."""
+    try:
+        package, version, _, tags = parse_wheel_filename(filename)
+    except (InvalidWheelFilename, InvalidVersion):
+        return []
+    platforms: dict[str, str] = {}
+    pythons = set()
+    for tag in tags:
+        pythons.add(_python(tag.interpreter, tag.abi))
+        for system, minimum in _systems(tag.platform):
+            platforms[system] = min(platforms.get(system, minimum), minimum, key=_numbers)
+    return [
+        Named(str(package), version.public, version.local or "", python, system, minimum)
+        for system, minimum in platforms.items()
+        for python in sorted(pythons)
+    ]
+
+
+def _python(interpreter: str, abi: str) -> str:
+    if interpreter.startswith("py"):
+        return "py3" if interpreter.startswith("py3") else interpreter
+    if abi == "abi3":
+        return f"{interpreter}-abi3"
+    return abi if abi.startswith(interpreter) else interpreter
+
+
+def _systems(platform: str) -> Iterator[tuple[str, str]]:
+    if platform == "any":
+        for system in ("linux_x86_64", "linux_aarch64", "windows_x86_64", "macos_arm64", "macos_x86_64"):
+            yield system, ""
+    for pattern, name in PLATFORMS:
+        if found := re.fullmatch(pattern, platform):
+            machine = {"amd64": "x86_64", "32": "x86"}.get(found[1], found[1])
+            for one in ("arm64", "x86_64") if machine == "universal2" else (machine,):
+                yield f"{name}_{one}", _minimum(platform)
+            return
+
+
+def _minimum(platform: str) -> str:
+    if found := re.match(r"(?:manylinux|macosx)_(\d+)_(\d+)_", platform):
+        return ".".join(found.groups())
+    return OLD_GLIBC.get(platform.split("_")[0], "")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")) if text else ()

@@ -1,0 +1,286 @@
+"""What the indexes really have for a machine, asked now: the PyTorch index or a mirror, else what pip is set to (door: network).
+
+    offers = collect(facts, Request(), progress=print)
+    plan(facts, Request(), offers)
+
+A release or backend that the catalog has never heard of counts like any other: its kernels are read out of its own wheel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from torchcheck.errors import UnreachableError
+from torchcheck.facts import Facts
+from torchcheck.wheels import cache, catalog
+from torchcheck.wheels.assemble import builds_of, complete
+from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Failure, Offers, WheelFile, kind
+from torchcheck.wheels.listing import ACCEPT, Link, file_of, folders, links, names
+from torchcheck.wheels.machine import Machine
+from torchcheck.wheels.plan import plan
+from torchcheck.wheels.request import Request
+from torchcheck.wheels.rules import Situation, constraint_lines, judge
+from torchcheck.wheels.web import Web, WebError, pip_settings, shown
+
+Progress = Callable[[str], None]
+THREADS = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere that lists wheels of the family.
+
+    Attributes:
+        url: an index that has a page per package below it, or (`flat`) one page or folder with wheels.
+        backend: what all its wheels are for, None when each must be looked at.
+        index: what pip is to be given for it, "" when pip knows it already.
+        flat: there are no pages per package.
+    """
+
+    url: str
+    backend: str | None = None
+    index: str = ""
+    flat: bool = False
+
+
+def known(facts: Facts, request: Request) -> Offers:
+    """Give what is known without asking anybody: the catalog, and over it what was last read from the index."""
+    request, machine = request.checked(), Machine(facts)
+    base = catalog.offers(machine.system, request.root)
+    read = cache.load(request.root, machine.system)
+    return _overlaid(base, read.builds, read.backends, "cache", read.asked) if read else base
+
+
+def collect(facts: Facts, request: Request, *, timeout: float = 15.0, progress: Progress | None = None) -> Offers:
+    """Ask the index, or when it cannot be reached what pip is configured with, for wheels that this machine could run.
+
+    Args:
+        facts: the machine and its pip's configuration.
+        request: what is asked for; mirrors replace the PyTorch index and are never replaced themselves.
+        timeout: seconds for the index, and again for what pip is configured with.
+        progress: called with one line at a time about what is going on.
+
+    Raises:
+        UnreachableError: nothing that has torch can be reached, and nothing was read before.
+    """
+    request, machine = request.checked(), Machine(facts)
+    tell = progress or (lambda _line: None)
+    settings = pip_settings(facts.pip.config_files or ())
+    web = Web(time.monotonic() + timeout, settings, offline=request.offline)
+    failures: list[Failure] = []
+    offers = None if request.offline else _of_index(machine, request, web, failures, tell)
+    if offers is None and not (request.index_urls and not request.offline):
+        web = Web(time.monotonic() + timeout, settings, offline=request.offline)
+        offers = _of_pip(machine, request, web, failures, tell)
+    if offers is None:
+        offers = _of_cache(machine, request, failures)
+    arguments = tuple(word for place in request.find_links for word in ("--find-links", place))
+    arguments += ("--no-index",) if request.offline else ()
+    lines = constraint_lines(_constraints(facts, settings))
+    offers = replace(offers, failures=tuple(failures), constraints=lines, pip_arguments=arguments)
+    return _measured(offers, facts, request, web)
+
+
+def _of_index(machine: Machine, request: Request, web: Web, failures: list[Failure], tell: Progress) -> Offers | None:
+    for root in request.roots:
+        tell(f"Asking {shown(root)}")
+        places = list(_places(root, machine, request, web, failures))
+        found, reached = _ask(places, web, failures)
+        builds = builds_of(found, machine.system)
+        if reached and any(b.package == "torch" for b in builds):
+            builds = complete(builds, web, machine.python)
+            asked = _now()
+            backends = {b for place in places for b in _backends_of(place, machine)}
+            cache.save(root, machine.system, asked, backends, builds)
+            return _overlaid(catalog.offers(machine.system, root), builds, backends, "index", asked)
+        if reached or not failures:
+            text = f"{shown(root)} lists no torch for {machine.system.replace('_', ' ')}"
+            failures.append(Failure(shown(root), "wrong-index", text))
+    return None
+
+
+def _backends_of(place: Place, machine: Machine) -> tuple[str, ...]:
+    return ("mps", "cpu") if machine.os == "macos" else (place.backend or "cpu",)
+
+
+def _places(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> Iterator[Place]:
+    """Give the folders of an index that are worth asking."""
+    if machine.os == "macos":
+        index = str(machine.facts.pip.index_url or PYPI) if root == PYTORCH else f"{root}/cpu"
+        yield Place(index, None, "" if root == PYTORCH else index)
+        return
+    for channel in [root, f"{root}/nightly"] if request.pre else [root]:
+        for backend in _worth_asking(_served(channel, machine, request, web, failures), machine, request):
+            yield Place(f"{channel}/{backend}", backend, f"{channel}/{backend}")
+
+
+def _served(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> set[str]:
+    """Find the backends that an index has: by its own listing, by the labels of its torch wheels, else by the catalog."""
+    if request.backend != "auto":
+        return {request.backend}
+    kinds = {"cpu", *(a.kind for a in machine.accelerators if a.supported)}
+    fixed = kinds & {"cpu", "xpu"}
+    if kinds == fixed:
+        return fixed
+    for url in (f"{root}/", f"{root}/torch/"):
+        try:
+            page = web.get(url, accept=ACCEPT)
+        except WebError as error:
+            failures.append(error.failure)
+            if error.failure.code in ("network-unreachable", "ssl-proxy-ca"):
+                return fixed
+            continue
+        listed = links(page.body, page.kind, page.url)
+        found = {name for name in folders(listed) if BACKEND.fullmatch(name)}
+        found |= {named.label for file in map(file_of, listed) if file for named in names(file.name)}
+        if found := {name for name in found if BACKEND.fullmatch(name) and kind(name) in kinds}:
+            return fixed | found
+    return fixed | {b.backend for b in catalog.offers(machine.system).of("torch") if kind(b.backend) in kinds}
+
+
+def _worth_asking(backends: set[str], machine: Machine, request: Request) -> list[str]:
+    """Leave out what the catalog knows not to run here in any release; what it does not know is asked."""
+    situation = Situation(machine, request, Offers(()))
+    by_backend: dict[str, bool] = {}
+    for build in catalog.offers(machine.system).of("torch"):
+        by_backend[build.backend] = by_backend.get(build.backend, False) or judge(build, situation) is None
+    pinned = request.torch or request.backend != "auto"
+    return sorted(b for b in backends if pinned or b == "cpu" or by_backend.get(b, True))
+
+
+def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure], tell: Progress) -> Offers | None:
+    """Ask everything that pip itself would look at."""
+    pip = machine.facts.pip
+    places = [Place(_as_url(place), flat=True) for place in (*request.find_links, *(pip.find_links or ()))]
+    if not request.offline:
+        tell("Asking what pip is configured with")
+    places += [Place(url) for url in (pip.index_url or PYPI, *(pip.extra_index_urls or ()))]
+    places = [p for p in dict.fromkeys(places) if not request.offline or urlsplit(p.url).scheme == "file"]
+    found, _ = _ask(places, web, failures)
+    builds = complete(builds_of(found, machine.system, web=web), web, machine.python)
+    if not any(b.package == "torch" for b in builds):
+        return None
+    return Offers(tuple(builds), root=PYTORCH, source="pip", asked=_now())
+
+
+def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Offers:
+    read = cache.load(request.root, machine.system)
+    if read and not request.find_links:
+        base = catalog.offers(machine.system, request.root)
+        return _overlaid(base, read.builds, read.backends, "cache", read.asked)
+    if request.offline:
+        text = "No wheel of torch is at hand, and --offline forbids to ask an index."
+        raise UnreachableError(
+            text, "Give the folder that holds the wheels: `--find-links FOLDER`.", code="network-unreachable"
+        )
+    first = (
+        failures[0] if failures else Failure(request.root, "network-unreachable", f"{request.root} cannot be reached")
+    )
+    text = f"{first.message[0].upper()}{first.message[1:]}, and no other place that pip knows has torch."
+    raise UnreachableError(text, HINTS.get(first.code, HINTS["network-unreachable"]), code=first.code)
+
+
+def _ask(places: Iterable[Place], web: Web, failures: list[Failure]) -> tuple[list[tuple[Place, WheelFile]], bool]:
+    """Read all pages at once; give the wheels that they list, and whether any page could be read."""
+    jobs = [(place, package) for place in places for package in (FAMILY if not place.flat else ("",))]
+    found: list[tuple[Place, WheelFile]] = []
+    reached = False
+    with ThreadPoolExecutor(THREADS) as pool:
+        for (place, package), answer in zip(
+            jobs, pool.map(lambda job: _listed(job[0], job[1], web), jobs), strict=True
+        ):
+            if isinstance(answer, Failure):
+                # That an index does not have a companion is no fault of it.
+                failures += [answer] if answer.code != "not-there" or package in ("torch", "") else []
+                continue
+            reached = True
+            found += [(place, file) for file in map(file_of, answer) if file]
+    return found, reached
+
+
+def _listed(place: Place, package: str, web: Web) -> list[Link] | Failure:
+    try:
+        if place.flat and urlsplit(place.url).scheme == "file":
+            return _folder(place.url)
+        page = web.get(place.url if place.flat else f"{place.url.rstrip('/')}/{package}/", accept=ACCEPT)
+    except WebError as error:
+        return error.failure
+    found = links(page.body, page.kind, page.url)
+    if package == "torch" and not any(file_of(link) for link in found):
+        text = f"{shown(page.url)} answers with a page that lists no wheels (the log-in page of a network, perhaps)"
+        return Failure(shown(place.url), "index-server-fault", text)
+    return found
+
+
+def _folder(url: str) -> list[Link]:
+    from urllib.request import url2pathname
+
+    path = Path(url2pathname(urlsplit(url).path))
+    if path.is_file():
+        return links(path.read_bytes(), "text/html", url)
+    return [Link(item.name, item.as_uri(), size=item.stat().st_size) for item in sorted(path.glob("*.whl"))]
+
+
+def _as_url(place: str) -> str:
+    return place if "://" in place else Path(place).expanduser().resolve().as_uri()
+
+
+def _overlaid(base: Offers, fresh: Iterable[Build], backends: Iterable[str], source: str, asked: str) -> Offers:
+    """Put what an index has in place of what the catalog says of the same backends."""
+    replaced = set(backends)
+    builds = (*(b for b in base.builds if b.backend not in replaced), *fresh)
+    return replace(base, builds=builds, source=source, asked=asked)
+
+
+def _measured(offers: Offers, facts: Facts, request: Request, web: Web) -> Offers:
+    """Ask for the sizes of the wheels that would be chosen, where the index does not list them."""
+    chosen = [b for b in plan(facts, request, offers).builds if b.files]
+    python = Machine(facts).python
+
+    def sized(build: Build) -> Build:
+        file = build.file(python)
+        if file is None or file.size is not None or build.size is not None:
+            return replace(build, size=file.size) if file and file.size else build
+        try:
+            length = web.get(file.url, method="HEAD").headers.get("content-length", "")
+        except WebError:
+            return build
+        return replace(build, size=int(length)) if length.isdigit() else build
+
+    with ThreadPoolExecutor(len(FAMILY)) as pool:
+        better = dict(zip(map(id, chosen), pool.map(sized, chosen), strict=True))
+    return replace(offers, builds=tuple(better.get(id(b), b) for b in offers.builds)) if better else offers
+
+
+def _constraints(facts: Facts, settings: dict[str, str]) -> tuple[str, ...]:
+    """Give the lines of all constraints that pip is configured with."""
+    texts = list(facts.pip.constraints or ())
+    texts += settings.get("constraint", "").split()
+    found: list[str] = []
+    for text in texts:
+        path = Path(text)
+        try:
+            found += path.read_text(encoding="utf-8").splitlines() if path.is_file() else [text]
+        except (OSError, ValueError):
+            found.append(text)
+    return tuple(found)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+HINTS = {
+    "network-unreachable": "Check the connection, set a proxy (HTTPS_PROXY), or give a mirror: `--index-url URL`.",
+    "ssl-proxy-ca": "Give the certificate of your network: `PIP_CERT=corporate.pem torchcheck install`.",
+    "index-forbidden": "Check the address and your credentials (`https://USER:PASSWORD@HOST/…`).",
+    "index-server-fault": "Try later, or another mirror: `--index-url URL`.",
+    "wrong-index": "Check the address: it must be the root that the folders cpu, cu130 … hang from.",
+    "not-there": "Check the address: it must be the root that the folders cpu, cu130 … hang from.",
+}

@@ -1,0 +1,244 @@
+"""HTTP for asking indexes: proxies and certificates as pip has them, short patience, every failure a value (door: network)."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import os
+import socket
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+from torchcheck import __version__
+from torchcheck.wheels.builds import Failure
+
+PATIENCE = 6.0
+"""Seconds that a server may be silent."""
+PAUSES = (0.3, 0.9)
+"""Seconds before the second and third attempt."""
+LARGEST = 64 << 20
+AGAIN = {408, 425, 429, 500, 502, 503, 504}
+CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class WebError(Exception):
+    """A page could not be read; `failure` says why."""
+
+    def __init__(self, failure: Failure, *, again: bool = False) -> None:
+        """Keep the failure, and whether another attempt may help."""
+        super().__init__(failure.message)
+        self.failure = failure
+        self.again = again
+
+
+@dataclass(frozen=True)
+class Page:
+    """What came back: where it was in the end, its type and its bytes."""
+
+    url: str
+    kind: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Web:
+    """A client with a deadline for everything that it does.
+
+    Attributes:
+        deadline: monotonic time at which it gives up, whatever it is at.
+        pip: settings of pip's configuration files that concern the network (`cert`, `proxy`, `client-cert`).
+        offline: refuse everything that is not a file.
+    """
+
+    deadline: float
+    pip: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
+
+    def get(self, url: str, *, accept: str = "*/*", span: tuple[int, int] | None = None, method: str = "GET") -> Page:
+        """Read a page, or the bytes `span` (first, last) of a file.
+
+        Raises:
+            WebError: it cannot be read; attempts that may help were made.
+        """
+        if urlsplit(url).scheme == "file":
+            return _file(url, span)
+        if self.offline:
+            raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} is not asked (--offline)"))
+        for pause in (*PAUSES, None):
+            try:
+                return self._get(url, accept, span, method)
+            except WebError as error:
+                if pause is None or not error.again or time.monotonic() + pause > self.deadline:
+                    raise
+                time.sleep(pause)
+        raise AssertionError  # the last attempt returns or raises
+
+    def _get(self, url: str, accept: str, span: tuple[int, int] | None, method: str) -> Page:
+        plain, headers = _with_credentials(url)
+        headers |= {"Accept": accept, "User-Agent": f"torchcheck/{__version__}"}
+        if span:
+            headers["Range"] = f"bytes={span[0]}-{span[1]}"
+        request = urllib.request.Request(plain, headers=headers, method=method)  # noqa: S310 - schemes are checked
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} did not answer in time"))
+        try:
+            with self._opener.open(request, timeout=min(PATIENCE, left)) as answer:
+                body = b"" if method == "HEAD" else self._read(answer, url)
+                found = answer.headers
+                return Page(answer.url, found.get("Content-Type", ""), body, {k.lower(): v for k, v in found.items()})
+        except (OSError, HTTPException, ValueError) as error:
+            raise _failed(url, error) from error
+
+    def _read(self, answer: IO[bytes], url: str) -> bytes:
+        """Read to the end; a server that lets bytes trickle past the deadline is given up."""
+        parts, size = [], 0
+        while part := answer.read(1 << 16):
+            parts.append(part)
+            size += len(part)
+            if time.monotonic() > self.deadline:
+                raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} answers too slowly"))
+            if size > LARGEST:
+                raise WebError(Failure(shown(url), "index-server-fault", f"{shown(url)} sends more than an index page"))
+        return b"".join(parts)
+
+    @cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
+        proxy = os.environ.get("PIP_PROXY") or self.pip.get("proxy")
+        proxies = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else None)
+        https = urllib.request.HTTPSHandler(context=self._context())
+        opener = urllib.request.OpenerDirector()
+        handlers: tuple[Any, ...] = (
+            proxies,
+            urllib.request.HTTPHandler(),
+            https,
+            _Redirects(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+        )
+        for handler in handlers:
+            opener.add_handler(handler)
+        return opener
+
+    def _context(self) -> ssl.SSLContext:
+        bundle = next((os.environ[name] for name in CERTIFICATES if os.environ.get(name)), None)
+        bundle = os.environ.get("PIP_CERT") or self.pip.get("cert") or bundle
+        found = Path(bundle) if bundle else None
+        if found is None and sys.platform == "darwin" and not ssl.get_default_verify_paths().cafile:
+            found = Path("/etc/ssl/cert.pem")  # python.org's Python for macOS comes without certificates
+        if found is None or not found.exists():
+            context = ssl.create_default_context()
+        else:
+            where = str(found)
+            folder = found.is_dir()
+            context = ssl.create_default_context(cafile=None if folder else where, capath=where if folder else None)
+        if client := os.environ.get("PIP_CLIENT_CERT") or self.pip.get("client-cert"):
+            context.load_cert_chain(client)
+        return context
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects, but never from https to http, nor from this computer to http elsewhere."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        target = urlsplit(newurl)
+        local = target.scheme == "http" and target.hostname in LOOPBACK and urlsplit(req.full_url).scheme == "http"
+        if target.scheme != "https" and not local:
+            text = f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not https; wheels could be exchanged on the way"
+            raise WebError(Failure(shown(req.full_url), "wrong-index", text))
+        followed = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if followed and urlsplit(req.full_url).hostname != target.hostname:
+            followed.remove_header("Authorization")
+        return followed
+
+
+def _failed(url: str, error: Exception) -> WebError:
+    """Say what an exception of the network means."""
+    where = shown(url)
+    if isinstance(error, urllib.error.HTTPError):
+        return _status(where, error.code)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        expired = "expired" in reason.verify_message
+        text = f"the certificate of {where} is not trusted ({reason.verify_message})"
+        return WebError(Failure(where, "index-server-fault" if expired else "ssl-proxy-ca", text))
+    if isinstance(reason, ssl.SSLError):
+        return WebError(Failure(where, "ssl-proxy-ca", f"no secure connection to {where} ({reason.reason or reason})"))
+    if isinstance(reason, TimeoutError):
+        return WebError(Failure(where, "network-unreachable", f"{where} did not answer in time"), again=True)
+    if isinstance(reason, socket.gaierror):
+        host = urlsplit(where).hostname
+        return WebError(Failure(where, "network-unreachable", f"the name {host} cannot be resolved"))
+    text = str(getattr(reason, "strerror", None) or reason or type(reason).__name__)
+    return WebError(Failure(where, "network-unreachable", f"{where} cannot be reached ({text})"), again=True)
+
+
+def _status(where: str, status: int) -> WebError:
+    texts = {
+        401: ("index-forbidden", "asks for a user name and password"),
+        403: ("index-forbidden", "refuses to answer (HTTP 403)"),
+        404: ("not-there", "does not exist (HTTP 404)"),
+        407: ("ssl-proxy-ca", "is behind a proxy that asks for a password (HTTP 407)"),
+    }
+    code, text = texts.get(status, ("index-server-fault", f"answers with an error of its own (HTTP {status})"))
+    return WebError(Failure(where, code, f"{where} {text}"), again=status in AGAIN)
+
+
+def _file(url: str, span: tuple[int, int] | None) -> Page:
+    """Read a file: URL; of a folder its index.html, as pip does."""
+    path = Path(url2pathname(unquote(urlsplit(url).path)))
+    path = path / "index.html" if path.is_dir() else path
+    try:
+        with path.open("rb") as stream:
+            stream.seek(span[0] if span else 0)
+            body = stream.read(span[1] - span[0] + 1 if span else LARGEST)
+            size = path.stat().st_size
+    except OSError as error:
+        raise WebError(Failure(url, "not-there", f"{url}: {error.strerror}")) from error
+    return Page(path.as_uri(), "text/html", body, {"content-length": str(size), "content-range": f"bytes */{size}"})
+
+
+def _with_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """Take user and password out of a URL and make a header of them, as urllib does not."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return url, {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+def shown(url: str) -> str:
+    """Give a URL without the password that it may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+
+
+def pip_settings(files: Iterable[str]) -> dict[str, str]:
+    """Read what pip's configuration files say of the network and of constraints; later files win, as for pip."""
+    found: dict[str, str] = {}
+    for name in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(name, encoding="utf-8")
+        except (OSError, configparser.Error, UnicodeDecodeError):
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found |= {key.replace("_", "-"): value for key, value in parser.items(section)}
+    return found
