@@ -206,17 +206,20 @@ def _environment() -> Mapping[str, str]:
 
 
 def answer(ran: Ran) -> dict[str, Any]:
-    """Pick a script's answer out of what it printed, or say why there is none."""
+    """Pick a script's last answer out of what it printed, or say why there is none.
+
+    An answer whose process did not end well has a member `ended` ("crash", "timeout" …) and how (`code`, `detail`).
+    """
     _, found, text = ran.out.rpartition(MARK)
-    if found:
-        try:
-            return dict(json.loads(text.splitlines()[0]))
-        except (ValueError, TypeError, IndexError):
-            return {"error": "garbage", "detail": text[:200]}
-    said = (ran.err.strip() or ran.out.strip())[-2000:]
-    if ran.failure is None and ran.code is not None and _died(ran.code):
-        return {"error": "crash", "detail": said, "code": ran.code}
-    return {"error": ran.failure or "garbage", "detail": said, "code": ran.code}
+    died = ran.failure or ("crash" if ran.code is not None and _died(ran.code) else None)
+    why = {"code": ran.code, "detail": (ran.err.strip() or ran.out.strip())[-2000:]}
+    if not found:
+        return {"error": died or "garbage", **why}
+    try:
+        known = dict(json.loads(text.splitlines()[0]))
+    except (ValueError, TypeError, IndexError):  # cut off in the middle of a line
+        return {"error": died or "garbage", **why}
+    return {**known, "ended": died, **why} if died else known
 
 
 def _died(code: int) -> bool:

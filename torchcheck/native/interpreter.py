@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN201, PTH
+# ruff: noqa: ANN001, ANN201, PTH100, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123, PTH208
 # (annotations would be a syntax error where this must still answer; pathlib is slow to import)
 """Tell what the interpreter that runs this is, where it installs to, and what is installed there.
 
@@ -124,7 +124,7 @@ def assigned(line):
 def family():
     # type: () -> list[dict[str, object]]
     """Read version.py of every copy of torch, torchvision and torchaudio on sys.path, without importing one."""
-    copies = []
+    copies = []  # type: list[dict[str, object]]
     for folder in folders():
         for name in FAMILY:
             place = os.path.join(folder, name)
@@ -186,9 +186,11 @@ def libc():
     soabi = "%s %s" % (sysconfig.get_config_var("SOABI"), sysconfig.get_config_var("HOST_GNU_TYPE"))
     if "musl" in soabi:
         return "musl"
+    if sys.platform == "win32":
+        return None
     try:
         return os.confstr("CS_GNU_LIBC_VERSION")
-    except (AttributeError, ValueError, OSError):
+    except (ValueError, OSError):
         return None
 
 

@@ -1,0 +1,93 @@
+"""The target interpreter: version, kind of environment, may it be installed into, wheel tags, packages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torchcheck.facts import UNKNOWN, Python
+from torchcheck.host import Host
+from torchcheck.probes import Asked, _platform
+
+FAMILY = ("torch", "torchvision", "torchaudio")
+
+
+def probe(asked: Asked) -> dict[str, Any]:
+    """Repeat what was found out when the target was chosen, and what looks wrong in it."""
+    target = asked.target
+    if target is None:
+        return {}
+    return {"python": target.facts, "packages": target.packages, "notes": tuple(remarks(target))}
+
+
+def remarks(target: Any) -> Iterator[str]:
+    """Say what of an environment bites later: twins, leftovers, damage, a Python without ssl."""
+    for name, twins in target.duplicates().items():
+        if name in FAMILY:
+            places = " and ".join(f"{one.version} in {one.path}" for one in twins)
+            yield f"{name} is installed more than once: {places}"
+    if target.broken:
+        yield f"leftovers of failed installations: {', '.join(target.broken[:5])}"
+    copies = [one["path"] for one in target.inspection.get("family", ()) if one.get("name") == "torch"]
+    if len(copies) > 1:
+        yield f"torch stands more than once on sys.path, the first wins: {', '.join(copies)}"
+    for name, files in target.inspection.get("damaged", {}).items():
+        yield f"files of {name} are missing or changed: {', '.join(files[:5])}"
+    if target.inspection.get("ssl") is False:
+        yield "this Python has no ssl module: pip cannot use https"
+
+
+def describe(host: Host, executable: str, said: Mapping[str, Any]) -> Python:
+    """Put into facts what native/interpreter.py answered in the target."""
+    installed = packages(said)
+    return Python(
+        version=said["version"],
+        implementation=said.get("implementation", UNKNOWN),
+        bits=said.get("bits", UNKNOWN),
+        free_threaded=said.get("free_threaded", UNKNOWN),
+        executable=executable,
+        environment=environment(host, said),
+        externally_managed=said.get("managed", UNKNOWN),
+        pip=installed.get("pip"),
+        in_path_order=tuple(said["path"]) if "path" in said else UNKNOWN,
+        prefix=said.get("prefix", UNKNOWN),
+        site_packages=said.get("paths", {}).get("purelib", UNKNOWN),
+        writable=said.get("writable", UNKNOWN),
+        platform_tags=_platform.tags(host, said),
+    )
+
+
+def environment(host: Host, said: Mapping[str, Any]) -> str:
+    """Name the kind of environment; one that belongs to a single application (pipx, uv tool) is "pipx"."""
+    prefix, base = str(said.get("prefix", "")), str(said.get("base_prefix", ""))
+    places = f"{prefix}\n{base}".replace("\\", "/").lower()
+    if said.get("marks") or "/pipx/venvs/" in places or "/uv/tools/" in places:
+        return "pipx"
+    if said.get("conda"):
+        return "conda"
+    if said.get("pyvenv") is not None or prefix != base:
+        return "venv"
+    if said.get("embedded"):
+        return "embedded"
+    if "/windowsapps/" in places or "pythonsoftwarefoundation.python" in places:
+        return "store"
+    home = str(host.machine().get("home") or "").replace("\\", "/").lower().rstrip("/")
+    return "user" if home and places.startswith(home + "/") else "system"
+
+
+def packages(said: Mapping[str, Any]) -> dict[str, str]:
+    """Map name to version of what is installed; the first on `sys.path` wins, as at import.
+
+    The torch family has the version that its own version.py states, since metadata on PyPI hides the local label
+    ("2.15.0" for a wheel that is 2.15.0+cu132).
+    """
+    found: dict[str, str] = {}
+    for one in said.get("distributions", ()):
+        found.setdefault(one["name"], one["version"])
+    for copy in said.get("family", ()):
+        stated = copy.get("values", {}).get("__version__", "")
+        public = re.split(r"\+", found.get(copy["name"], ""))[0]
+        if public and stated.split("+")[0] == public:
+            found[copy["name"]] = stated
+    return found
