@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchcheck.cli.gathering import live_facts, live_target, recorded_facts
-from torchcheck.cli.output import Output
+from torchcheck.cli.output import Output, show
 from torchcheck.cli.planning import code_of, collect, request_of
 from torchcheck.errors import Exit, InstallError
 
@@ -98,8 +98,7 @@ def _announce(job: Job) -> None:
     from torchcheck.report.render.terminal import planned
 
     if not (job.output.quiet or job.output.json):
-        for item in planned.plan(cleaned(job.plan.as_json()), job.output.verbose):
-            job.output.log.print(item)
+        show(job.output.log, planned.plan(cleaned(job.plan.as_json()), job.output.verbose))
     if job.can_ask:
         import click
 

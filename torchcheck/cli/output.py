@@ -10,11 +10,12 @@ from torchcheck.cli.terminal import console
 from torchcheck.report.document import cleaned, dump, envelope, printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console
 
     from torchcheck.errors import TorchcheckError
+    from torchcheck.report.render.terminal.elements import Shown
 
-Render = Callable[[Mapping[str, Any], bool], "Iterable[RenderableType]"]
+Render = Callable[[Mapping[str, Any], bool], "Iterable[Shown]"]
 
 
 class Output:
@@ -45,9 +46,7 @@ class Output:
         if self.json:
             self.write_json(data, code, failures)
             return code
-        out = console(self.color)
-        for item in render(cleaned(data), self.verbose):
-            out.print(item, markup=False) if isinstance(item, str) else out.print(item)
+        show(console(self.color), render(cleaned(data), self.verbose))
         for failure in failures:
             self.fail(failure)
         return code
@@ -63,3 +62,17 @@ class Output:
         self.log.print(Text.assemble(("error: ", "bold red"), printable(error["message"])))
         if error["hint"]:
             self.log.print(Text.assemble(("  fix: ", "bold"), printable(error["hint"])))
+
+
+def show(out: Console, items: Iterable[Shown]) -> None:
+    """Print a result; without the blanks that align it when nobody sees the alignment's right edge."""
+    from torchcheck.report.render.terminal.elements import Paste
+
+    with out.capture() as captured:
+        for item in items:
+            if isinstance(item, Paste):
+                out.print(item.text, soft_wrap=True)
+            else:
+                out.print(item, markup=False)
+    text = captured.get()
+    out.file.write(text if out.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))

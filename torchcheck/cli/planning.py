@@ -20,15 +20,21 @@ Given = Mapping[str, Any]
 def run(given: Given) -> int:
     """Plan; gives the exit code: 3 when nothing fits."""
     from torchcheck.report.render.terminal import planned
+    from torchcheck.wheels.offers import remembered
     from torchcheck.wheels.plan import plan
 
     output, request = Output.of("plan", given), request_of(given)
     facts = recorded_facts(given["machine"]) or live_facts(live_target(given["python"]), torch="metadata")
-    offers = collect(facts, request, output) if given["refresh"] or given["lock"] else known(facts, request)
+    offers = collect(facts, request, output) if asks(given) else remembered(facts, request)
     made = plan(facts, request, offers)
     if given["lock"] and not made.blockers:
         _lock(given, made)
     return output.finish(made.as_json(), code_of(made), planned.plan_and_verdict)
+
+
+def asks(given: Given) -> bool:
+    """Say whether this plan is to look at what the indexes have; without, it is offline and instant."""
+    return bool(given["refresh"] or given["lock"] or given["offline"] or given["find_links"])
 
 
 def code_of(made: Plan) -> Exit:
@@ -42,8 +48,8 @@ def request_of(given: Given) -> Request:
     Raises:
         UsageError: packages are named both ways, or the request cannot be understood.
     """
-    from torchcheck.wheels.plan import Request
     from torchcheck.wheels.builds import FAMILY
+    from torchcheck.wheels.plan import Request
 
     if given["packages"] and given["only"]:
         raise UsageError("Packages are named twice: as arguments and with --only.", "Use one of the two.", code="usage")
@@ -60,19 +66,9 @@ def request_of(given: Given) -> Request:
 
 def collect(facts: Facts, request: Request, output: Output) -> Offers:
     """Ask the indexes what they have today, and say in one line what could not be reached."""
-    from torchcheck.wheels import offers
+    from torchcheck.wheels.offers import collect as ask
 
-    found = offers.collect(facts, request)
-    for note in found.notes:
-        output.say(note)
-    return found
-
-
-def known(facts: Facts, request: Request) -> Offers | None:
-    """Give what was read before, or None for what the catalog knows; asks nobody."""
-    from torchcheck.wheels import offers
-
-    return offers.remembered(facts, request)
+    return ask(facts, request, progress=output.say)
 
 
 def _lock(given: Given, made: Plan) -> None:

@@ -100,12 +100,13 @@ def _text(data: Mapping[str, Any]) -> str:
 
     from rich.console import Console
 
+    from torchcheck.cli.output import show
+    from torchcheck.cli.terminal import PIPED_WIDTH
     from torchcheck.report.document import cleaned
     from torchcheck.report.render.terminal import reported
 
-    console = Console(file=io.StringIO(), width=120, color_system=None, highlight=False, soft_wrap=True)
-    for item in reported.report(cleaned(data)):
-        console.print(item)
+    console = Console(file=io.StringIO(), width=PIPED_WIDTH, color_system=None, highlight=False)
+    show(console, reported.report(cleaned(data)))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-PIPED_WIDTH = 100
+PIPED_WIDTH = 10_000  # nothing is wrapped for a program or a file
 
 
 def console(color: str = "auto", *, stderr: bool = False) -> Console:
@@ -29,7 +29,6 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
         no_color=True if forced is False else (None if forced is None else False),
         color_system="auto" if forced is not False else None,
         highlight=False,
-        soft_wrap=not tty,
         width=None if tty or "COLUMNS" in os.environ else PIPED_WIDTH,
         legacy_windows=False if not tty else None,
     )

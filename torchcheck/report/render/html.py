@@ -14,6 +14,7 @@ from torchcheck.report.render.charts import Figures, charts
 from torchcheck.report.render.markdown import flatten
 
 Data = Mapping[str, Any]
+ORDER = ("fail", "crash", "timeout", "error", "known", "pass", "skip")
 VERDICTS = {"pass": "Proven", "fail": "Wrong results", "unusable": "Nothing could be verified"}
 
 
@@ -39,6 +40,7 @@ def _page(data: Data, figures: Figures) -> str:
         facts={section: list(flatten(members)) for section, members in data["facts"].items()},
         diagnoses=data["diagnoses"],
         verify=data["verify"],
+        checks=sorted(checks, key=lambda check: ORDER.index(check["status"])),  # what failed first
         headline=_headline(data),
         charts=drawn,
     )

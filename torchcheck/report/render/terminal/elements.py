@@ -7,7 +7,7 @@ the terminal. Glyphs are chosen when printed: a console that speaks only ASCII g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Union
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 Data = Mapping[str, Any]
+Shown = Union[RenderableType, "Paste"]
 STATUS = {
     "pass": ("✓", "+", "green"),
     "fail": ("✗", "x", "bold red"),
@@ -45,6 +46,14 @@ class Line:
         yield grid
 
 
+class Paste:
+    """Something to paste: printed as it is, never wrapped nor cropped, so that a copy of it works."""
+
+    def __init__(self, label: str, text: str) -> None:
+        """Take what stands before it, and the text."""
+        self.text = Text.assemble((label, "bold"), text)
+
+
 def heading(title: str) -> Text:
     """Head a section."""
     return Text(f"\n{title}", "bold")
@@ -52,7 +61,7 @@ def heading(title: str) -> Text:
 
 def indented(items: Iterable[RenderableType], by: int = 2) -> Padding:
     """Put items below a heading."""
-    return Padding(Group(*items), (0, 0, 0, by))
+    return Padding(Group(*items), (0, 0, 0, by), expand=False)
 
 
 def pairs(rows: Iterable[tuple[str, Any]]) -> Table:

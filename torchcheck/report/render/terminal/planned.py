@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
-from torchcheck.report.render.terminal.elements import Data, Line, command_line, heading, indented, pairs, size
+from torchcheck.report.render.terminal.elements import Data, Line, Paste, command_line, heading, indented, pairs, size
 from torchcheck.report.render.terminal.verified import verify, verify_verdict
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from torchcheck.report.render.terminal.elements import Shown
 
 
-def plan(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def plan(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show what would be installed, and why."""
     yield from _warnings("blockers", data, "error")
     if data["backend"]:
@@ -29,7 +27,7 @@ def plan(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
         yield indented(Line("skip", _rejected(r)) for r in data["rejected"])
     if data["command"] and data["backend"]:
         yield heading("Command")
-        yield indented([Text(command_line(data["command"]))])
+        yield Paste("  ", command_line(data["command"]))
 
 
 def plan_verdict(data: Data) -> Line:
@@ -40,26 +38,27 @@ def plan_verdict(data: Data) -> Line:
     return Line("pass", ("Ready: ", "bold"), kept)
 
 
-def plan_and_verdict(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def plan_and_verdict(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show a plan with its one-line verdict."""
     yield from plan(data, verbose)
     yield plan_verdict(data)
 
 
-def dry_run(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def dry_run(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show what `install` would do."""
     return plan_and_verdict(data["plan"], verbose)
 
 
-def install(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def install(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show what an installation came to; the plan was shown before it."""
     if data["verify"] and (verbose or data["verdict"] == "unproven"):
         yield from verify(data["verify"], verbose)
     elif data["verify"]:
         yield verify_verdict(data["verify"])
     if data["constraints"] and data["verdict"] == "kept":
-        yield Line(
-            "note", f"To keep other packages from replacing it: python -m pip install -c {data['constraints']} …"
+        yield Line("note", "To keep other packages from replacing it, install them with its constraints:")
+        yield Paste(
+            "    ", command_line([data["target"], "-m", "pip", "install", "-c", data["constraints"], "PACKAGE"])
         )
     for conflict in data["conflicts"]:
         yield Line("warning", f"No longer met: {conflict}")
@@ -75,18 +74,18 @@ def _install_verdict(data: Data, packages: str) -> Line:
     return Line("pass", (f"{words} and proven: " if proven else f"{words}, not proven: ", "bold green"), packages)
 
 
-def _bullets(title: str, texts: Iterable[str]) -> Iterator[RenderableType]:
+def _bullets(title: str, texts: Iterable[str]) -> Iterator[Shown]:
     lines = [Line("note", text) for text in texts]
     if lines:
         yield heading(title)
         yield indented(lines)
 
 
-def _warnings(kind: str, data: Data, status: str) -> Iterator[RenderableType]:
+def _warnings(kind: str, data: Data, status: str) -> Iterator[Shown]:
     for item in data[kind]:
         yield Line(status, (item["code"] + ": ", "bold"), item["message"])
         if item.get("hint"):
-            yield indented([Text.assemble(("fix: ", "bold"), item["hint"])])
+            yield Paste("  fix: ", item["hint"])
 
 
 def _rejected(alternative: Data) -> str:

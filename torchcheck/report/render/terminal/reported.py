@@ -9,14 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from torchcheck.report.render.markdown import flatten, plain
-from torchcheck.report.render.terminal.elements import Data, Line, count, heading, indented, pairs
+from torchcheck.report.render.terminal.elements import Data, Line, Paste, count, heading, indented, pairs
 from torchcheck.report.render.terminal.verified import verify
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from torchcheck.report.render.terminal.elements import Shown
 
 
-def doctor(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def doctor(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show diagnoses, most likely cause first."""
     found = [d for d in data["diagnoses"] if d["code"] != "environment-ok"]
     for diagnosis in found:
@@ -31,7 +31,7 @@ def doctor(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
         yield Line("pass", "Nothing wrong was found" + (f": {'; '.join(well['evidence'])}" if well else "") + ".")
 
 
-def report(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def report(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show facts, diagnoses and the verification of a report."""
     for section, members in data["facts"].items():
         yield heading(section)
@@ -43,7 +43,7 @@ def report(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
         yield from verify(data["verify"], verbose)
 
 
-def diff(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def diff(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show what differs between two reports, most telling first."""
     shown = [d for d in data["differences"] if verbose or d["weight"] != "noise"]
     if shown:
@@ -57,12 +57,12 @@ def diff(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
     yield Line("pass" if not told else "warning", f"{count(told, 'difference')}, {len(shown)} shown.")
 
 
-def _diagnosis(d: Data, verbose: bool) -> Iterator[RenderableType]:
+def _diagnosis(d: Data, verbose: bool) -> Iterator[Shown]:
     yield Line(d["severity"], (d["title"], "bold"), (f"  [{d['code']}]", "dim"))
-    told: list[RenderableType] = [Text.assemble(("seen: ", "dim"), item) for item in d["evidence"]]
+    told = [Text.assemble(("seen: ", "dim"), item) for item in d["evidence"]]
     if d["why"]:
         told.append(Text.assemble(("why:  ", "dim"), d["why"]))
-    told += [Text.assemble(("fix:  ", "bold"), item) for item in d["fix"]]
-    if d.get("link") and verbose:
-        told.append(Text.assemble(("more: ", "dim"), d["link"]))
     yield indented(told)
+    yield from (Paste("  fix:  ", item) for item in d["fix"])
+    if d.get("link") and verbose:
+        yield Paste("  more: ", d["link"])

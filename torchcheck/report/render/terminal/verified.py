@@ -11,10 +11,10 @@ from rich.text import Text
 from torchcheck.report.render.terminal.elements import BAD, STATUS, Data, Line, indented
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from torchcheck.report.render.terminal.elements import Shown
 
 
-def verify(data: Data, verbose: bool = False) -> Iterator[RenderableType]:
+def verify(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show a verification: a table by topic, every failure in full, one line of verdict."""
     if data["checks"]:
         yield _topics(data["checks"])
@@ -61,7 +61,7 @@ def _topics(checks: Iterable[Data]) -> Table:
     return table
 
 
-def _check(check: Data) -> Iterator[RenderableType]:
+def _check(check: Data) -> Iterator[Shown]:
     where = "/".join(filter(None, [check["device"], check["dtype"]]))
     yield Line(
         check["status"],
@@ -89,7 +89,7 @@ def _brief(check: Data) -> Line:
     return Line(check["status"], told, (f"  {check['detail']}" if check["status"] == "skip" else "", "dim"))
 
 
-def _skips(checks: Iterable[Data]) -> Iterator[RenderableType]:
+def _skips(checks: Iterable[Data]) -> Iterator[Shown]:
     reasons: dict[str, int] = {}
     for check in checks:
         if check["status"] == "skip":
