@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from torchcheck.install.journal import Journal, Kept, place, sync_folder
 
@@ -69,7 +69,7 @@ def restore(journal: Journal, roots: Sequence[str]) -> None:
     before = {_absolute(entry.path, purelib): entry for entry in journal.kept}
     came = [path for name in journal.new if (path := _absolute(name, purelib)) not in before]
     touched = {os.path.dirname(path) for path in (*before, *came)}
-    for path in [*came, *_compiled_since(came, before)]:
+    for path in [*came, *_compiled_since(came, before), *_metadata_since(touched, before)]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.remove(path)
     for path, entry in before.items():
@@ -89,6 +89,13 @@ def _compiled_since(came: Iterable[str], before: Iterable[str]) -> list[str]:
 
     there = set(before)
     return [path for path in compiled([*came, *there]) if path not in there]
+
+
+def _metadata_since(touched: Iterable[str], before: Container[str]) -> list[str]:
+    """Find what an interrupted installer left in metadata folders: `INSTALLER0tnj9i5d.tmp`."""
+    folders = [folder for folder in touched if folder.endswith(".dist-info")]
+    inside = [os.path.join(at, name) for folder in folders for at, _, names in os.walk(folder) for name in names]
+    return [path for path in inside if path not in before]
 
 
 def _put_back(path: str, entry: Kept, kept: str) -> None:
