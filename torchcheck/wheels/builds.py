@@ -119,6 +119,16 @@ class Offers:
         """Builds of one package."""
         return self._by_package.get(package, ())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong while asking, one line each, for somebody who waits for an answer."""
+        first = self.failures[0].message if self.failures else "not asked"
+        if self.source == "pip":
+            return (f"The PyTorch index cannot be reached ({first}); using what pip is configured with.",)
+        if self.source == "cache":
+            return (f"No index can be reached ({first}); using what was read at {self.asked}.",)
+        return tuple(dict.fromkeys(f"{f.message[:1].upper()}{f.message[1:]}." for f in self.failures))
+
     @cached_property
     def _by_package(self) -> dict[str, tuple[Build, ...]]:
         return {package: tuple(b for b in self.builds if b.package == package) for package in FAMILY}

@@ -85,7 +85,8 @@ def _release(chosen: Candidate, situation: Situation, ordered: list[Candidate]) 
         if worth(c.torch, situation) >= worth(torch, situation) or kind(c.torch.backend) == kind(torch.backend)
     ]
     if not newer:
-        yield f"torch {torch.version} is the newest release that is known."
+        where = "what pip is configured with has for" if situation.offers.source == "pip" else "there is for"
+        yield f"torch {torch.version} is the newest release that {where} {torch.backend} and this Python."
         return
     best = max(newer, key=lambda c: (c.torch.release, c.refusal is None, len(c.companions)))
     yield f"Not torch {best.torch.version}: {_why_not(best, chosen, situation)}."
@@ -104,7 +105,7 @@ def _origin(chosen: Candidate, situation: Situation) -> Iterator[str]:
     if offers.source == "catalog":
         yield f"Planned from the built-in catalog (state of {catalog.date()}); `torchcheck plan --refresh` asks the index itself."
     elif offers.source == "cache":
-        yield f"The index was last read at {offers.asked}; that is used while it cannot be reached."
+        yield f"Planned from what was last read from the index, at {offers.asked}; `--refresh` asks it again."
     elif offers.source == "index":
         yield f"The index was read just now ({offers.root})."
     if chosen.torch.system.startswith("macos") and not chosen.torch.label:

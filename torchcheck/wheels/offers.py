@@ -49,12 +49,13 @@ class Place:
     flat: bool = False
 
 
-def known(facts: Facts, request: Request) -> Offers:
-    """Give what is known without asking anybody: the catalog, and over it what was last read from the index."""
+def remembered(facts: Facts, request: Request) -> Offers | None:
+    """Give the catalog with what was last read from the index over it; None when nothing was. Asks nobody."""
     request, machine = request.checked(), Machine(facts)
-    base = catalog.offers(machine.system, request.root)
     read = cache.load(request.root, machine.system)
-    return _overlaid(base, read.builds, read.backends, "cache", read.asked) if read else base
+    if read is None:
+        return None
+    return _overlaid(catalog.offers(machine.system, request.root), read.builds, read.backends, "cache", read.asked)
 
 
 def collect(facts: Facts, request: Request, *, timeout: float = 15.0, progress: Progress | None = None) -> Offers:
