@@ -91,6 +91,13 @@ DEFECTS: tuple[Defect, ...] = (
         devices=("cpu",),
         what="fused, * parameter, plain gradient, *",
     ),
+    Defect(
+        "optimizers.adafactor.mixed",
+        "Adafactor takes the machine epsilon of the first parameter's dtype for all parameters of a group",
+        "give Adafactor eps=(a number, 1e-3), or a group for each dtype",
+        since="2.5",
+        what="*beside its own optimizer",
+    ),
 )
 
 

@@ -212,16 +212,18 @@ def coarseness(kind: str, options: Mapping[str, Any], *, coarse: bool) -> float:
     the step count, from which 1 - beta^t loses the digits that beta^t and 1 share.
     """
     if kind.startswith("capturable"):
-        return 1.0 / (1.0 - max(options.get("betas", (0.9, 0.999))))
+        return 1.0 / (1.0 - float(max(options.get("betas", (0.9, 0.999)))))
     return 1.0 if coarse else 0.0
 
 
-def close(context: Context, got: list[float], want: Expected, t: int, *, what: str, coarse: float = 0.0) -> None:
-    """Compare the parameters after t steps; `coarse` as `coarseness` gives it."""
+def close(
+    context: Context, got: list[float], want: Expected, t: int, *, what: str, coarse: float = 0.0, slack: float = 1.0
+) -> None:
+    """Compare the parameters after t steps; `coarse` as `coarseness` gives it, `slack` where a step sums many lanes."""
     weight = 4.0 * (1.0 + coarse * U32 / context.format.u)
     point = want.path.points[t - 1]
     cancel = [p - abs(x) + weight * d for x, p, d in zip(point, want.largest[t - 1], want.moved[t - 1])]
-    context.close(got, point, bound=4.0 * t, cancel=cancel, what=what)
+    context.close(got, point, bound=4.0 * t * slack, cancel=cancel, what=what)
 
 
 def close_state(

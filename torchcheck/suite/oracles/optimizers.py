@@ -481,11 +481,11 @@ def lbfgs(
         return first
     for turn in range(1, max_iter + 1):
         memory.iterations += 1
-        direction = _direction(memory, g, history_size)
+        heading = direction(memory, g, history_size)
         length = lr if memory.iterations > 1 else min(1, 1 / sum(map(abs, g))) * lr
-        if dot(g, direction) > -tolerance_change:
+        if dot(g, heading) > -tolerance_change:
             break
-        before, move = loss, [length * d for d in direction]
+        before, move = loss, [length * d for d in heading]
         memory.point = [x + m for x, m in zip(memory.point, move)]
         memory.gradient, memory.last = g, move
         if turn == max_iter:
@@ -499,7 +499,8 @@ def lbfgs(
     return first
 
 
-def _direction(memory: Quasi, g: Lanes, history_size: int) -> Lanes:
+def direction(memory: Quasi, g: Lanes, history_size: int = 100) -> Lanes:
+    """Take the last movement into `memory` and give the direction of descent from gradient `g` (two-loop recursion)."""
     if memory.gradient is not None and memory.last is not None:
         y = [a - b for a, b in zip(g, memory.gradient)]
         if dot(y, memory.last) > 1e-10:
