@@ -26,7 +26,7 @@ def _draw(context: Context, count: int, *salt: object) -> list[float]:
 
 def _upstream(context: Context, count: int, *salt: object) -> list[float]:
     rng = context.rng("upstream", *salt)
-    return [rng.choice((-1, 1)) * rng.randint(8, 63) / 8 for _ in range(count)]
+    return [context.format.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in range(count)]
 
 
 def _halves(shape: Sequence[int], dim: int) -> tuple[list[int], list[int]]:

@@ -58,9 +58,9 @@ def numbers(context: Context, count: int, *salt: object) -> list[float]:
 
 
 def gradients(context: Context, count: int, *salt: object) -> list[float]:
-    """Draw upstream gradients of few bits."""
+    """Draw upstream gradients, every bit of the dtype in use."""
     rng = context.rng("upstream", *salt)
-    return [rng.choice((-1, 1)) * rng.randint(8, 63) / 8 for _ in range(count)]
+    return [context.format.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in range(count)]
 
 
 def value(context: Context, row: Family, xs: Sequence[float], along: Sequence[list[int]]) -> Pattern:

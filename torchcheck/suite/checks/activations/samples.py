@@ -52,8 +52,9 @@ def _sample(name: str, variant: int, dtype: str, kind: str, seed: int) -> Sample
     arguments = row.arguments[variant]
     rng = random.Random(f"{seed} {name} {variant} {dtype}")  # noqa: S311 - test data
     xs = inputs(row, arguments, fmt, rng, PERIOD[dtype])
-    # Few bits, so that every dtype holds them; at least 1, so that what underflow loses is not scaled down.
-    gs = [rng.choice((-1, 1)) * rng.randint(8, 63) / 8 for _ in xs]
+    # Every bit of the dtype, so that a gradient that goes through a narrower one shows; at least 1, so that what
+    # underflow loses is not scaled down.
+    gs = [fmt.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in xs]
     forward, backward = periods(row, arguments, fmt, kind, xs=xs, gs=gs)
     return Sample(row, arguments, xs, gs, _pattern(fmt, xs, forward), _pattern(fmt, list(zip(xs, gs)), backward))
 
