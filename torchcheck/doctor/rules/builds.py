@@ -1,0 +1,365 @@
+"""Wrong build, wrong place: torch is there, but not the one that this machine or this program needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from torchcheck.doctor.evidence import Evidence, Finding, Weight, numbers
+from torchcheck.doctor.registry import rule
+from torchcheck.facts import UNKNOWN
+from torchcheck.wheels import catalog
+
+NOT_COMPILED = r"Torch not compiled with (?:CUDA|XPU|HIP|ROCm) enabled"
+UNAVAILABLE = r"(?:cuda|xpu)\.is_available\(?\)?[^\n]{0,20}\n?[^\n]{0,10}\bFalse\b|_is_compiled\(\)\s*\n?\s*False"
+USER_SITE = r"[\\/]\.local[\\/]lib[\\/]python|AppData[\\/]Roaming[\\/]Python|[\\/]Library[\\/]Python[\\/]\d"
+SITE = re.compile(r"((?:[A-Za-z]:)?[\\/][^\s'\"<>|:]{0,200}?[\\/](?:site|dist)-packages)", re.IGNORECASE)
+
+
+def usable_gpus(e: Evidence) -> list[str]:
+    """Name the GPUs that some build of torch for this system can use; a working NVIDIA driver counts as one."""
+    served = {"cuda"} | ({"rocm"} if not e.windows else set()) | {"xpu"}
+    found = [a for a in e.machine.accelerators if a.kind in served and a.supported and not a.jetson]
+    found = [a for a in found if a.kind != "rocm" or not a.integrated]
+    if e.machine.os == "linux" and e.machine.cpu != "x86_64":
+        found = [a for a in found if a.kind == "cuda"]
+    return [
+        a.described
+        for a in found
+        if not (a.kind == "cuda" and numbers(a.architecture) and numbers(a.architecture) < (3, 7))
+    ]
+
+
+@rule
+def cpu_wheel(e: Evidence) -> Iterator[Finding]:
+    """A CPU-only torch on a machine with a usable GPU."""
+    if e.macos or e.no_gpus:
+        return
+    match, gpus = e.search(NOT_COMPILED) or e.search(UNAVAILABLE), usable_gpus(e)
+    not_compiled = e.search(NOT_COMPILED)
+    code = "conda-cpu-build" if _conda_build(e) else "cpu-wheel-on-gpu-box"
+    if (
+        gpus
+        and e.cpu_build
+        and (not e.torch_version or not e.release or e.tag == "cpu" or e.facts.torch.import_ == "ok")
+    ):
+        seen = (
+            f"torch {e.torch_version or ''} has no GPU support (torch.version.cuda is None).".replace("  ", " "),
+            f"GPU: {', '.join(gpus)}.",
+        )
+        yield Finding(code, Weight.CONFIRMED if match else Weight.PROVEN, seen, from_log=bool(match))
+        if code == "conda-cpu-build":
+            yield Finding("cpu-wheel-on-gpu-box", Weight.SUGGESTED, seen, from_log=bool(match))
+    elif not_compiled:
+        weight = Weight.CONFIRMED if gpus else Weight.DECISIVE if e.windows or e.cpu_build or e.linux else Weight.LIKELY
+        yield Finding(
+            code, weight, (e.quote(not_compiled), *([f"GPU: {', '.join(gpus)}."] if gpus else [])), from_log=True
+        )
+
+
+def _conda_build(e: Evidence) -> bool:
+    """Say whether torch is conda's CPU build: by its build string, `cpuonly`, or a CPU build without pip's +cpu."""
+    if "cpuonly" in (e.facts.packages or {}) or e.search(CPU_BUILD):
+        return True
+    return (
+        e.conda and e.facts.torch.cuda is None and bool(e.facts.torch.version) and "+" not in str(e.facts.torch.version)
+    )
+
+
+CPU_BUILD = r"^\W{0,8}(?:\[conda\]\s+)?(?:pytorch|libtorch|torch)\s+\S+\s+(?:\S*cpu\S*)(?:\s|$)|\bpy3\.?\d+_cpu_\d+\b|\bcpu_(?:generic|mkl|py\d+\w*)_\w+|^\W{0,8}(?:\[conda\]\s+)?cpuonly\s"
+
+
+@rule
+def conda_cpu_build(e: Evidence) -> Iterator[Finding]:
+    """Conda solved a CPU build of torch."""
+    match = e.search("(?m)" + CPU_BUILD, "cpu")
+    listed = "cpuonly" in (e.facts.packages or {})
+    if e.macos or e.no_gpus or not (match or listed):
+        return
+    asked = usable_gpus(e) or e.search(NOT_COMPILED) or e.search(UNAVAILABLE)
+    if asked:
+        seen = (e.quote(match) if match else "The package cpuonly is installed.",)
+        yield Finding("conda-cpu-build", Weight.CONFIRMED, seen, from_log=bool(match))
+
+
+@rule
+def backend_mismatch(e: Evidence) -> Iterator[Finding]:
+    """Torch is built for another vendor than the GPU."""
+    kinds = {a.kind for a in e.machine.accelerators if not a.integrated and a.supported}
+    built = (
+        "cuda"
+        if e.tag.startswith("cu") and e.tag[2:].isdigit()
+        else "rocm"
+        if e.tag.startswith("rocm")
+        else "xpu"
+        if e.tag == "xpu"
+        else ""
+    )
+    if not kinds or not built or built in kinds or e.macos or e.works_on_gpu:
+        return
+    others = [a.described for a in e.machine.accelerators if a.kind in kinds]
+    servable = kinds & {"cuda"} or ("rocm" in kinds and not e.windows) or "xpu" in kinds
+    if servable:
+        seen = (f"torch {e.torch_version} is built for {NAMES[built]} ({e.tag}).", f"GPU: {', '.join(others)}.")
+        yield Finding("backend-mismatch", Weight.PROVEN + 2, seen, from_log=bool(e.log.text))
+
+
+NAMES = {"cuda": "NVIDIA", "rocm": "AMD", "xpu": "Intel"}
+
+
+@rule
+def asked_for_other_vendor(e: Evidence) -> Iterator[Finding]:
+    """A CUDA build says that there is no NVIDIA driver, on a machine with an AMD or Intel GPU."""
+    match = e.search(r"Found no NVIDIA driver", "found no nvidia driver")
+    kinds = {a.kind for a in e.machine.accelerators if not a.integrated and a.supported}
+    if match and kinds and "cuda" not in kinds and not e.macos:
+        names = ", ".join(a.described for a in e.machine.accelerators)
+        yield Finding("backend-mismatch", Weight.CONFIRMED, (e.quote(match), f"GPU: {names}."), from_log=True)
+
+
+@rule
+def replaced_by_dependency(e: Evidence) -> Iterator[Finding]:
+    """Installing another package exchanged the torch build."""
+    swap = e.search(
+        r"Uninstalling torch-\d[\w.]*\+(?:cu|rocm|xpu)\w*[\s\S]{0,4000}?Successfully installed[^\n]{0,2000}? torch-(?!\d[\w.]*\+)\d",
+        "uninstalling torch",
+    )
+    if swap:
+        yield Finding("torch-replaced-by-dependency", Weight.DECISIVE, (e.quote(swap),), from_log=True)
+    said = e.search(
+        r"^(?:ERROR: )?([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)",
+        "but you have torch",
+    )
+    said = said or e.search(
+        r"\b([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)", "but you have torch"
+    )
+    if said:
+        companion, tagged = said[1].lower() in {"torchvision", "torchaudio"}, "+" in said[4].rstrip(",")
+        code = "companion-mismatch" if companion and (tagged or "+" not in said[2]) else "torch-replaced-by-dependency"
+        yield Finding(code, Weight.DECISIVE, (e.quote(said),), from_log=True)
+        if code == "companion-mismatch" and not tagged:
+            yield Finding("torch-replaced-by-dependency", Weight.LIKELY, (e.quote(said),), from_log=True)
+    yield from _lost_tag(e)
+
+
+def _lost_tag(e: Evidence) -> Iterator[Finding]:
+    """Companions still carry the tag that torch has lost, or libraries of another vendor stand beside it."""
+    ours = e.tag or catalog.pypi_backend("torch", e.torch_version.partition("+")[0], e.machine.system) or ""
+    if e.macos or not e.torch_version or not (e.facts.system.os or e.tag):
+        return
+    for name in ("torchvision", "torchaudio", "xformers"):
+        tag = re.search(r"\+(cu\d+|rocm[\d.]+|xpu)", e.package(name))
+        lost = (
+            tag
+            and ours
+            and tag[1] != ours
+            and (ours == "cpu" or _kind(tag[1]) != _kind(ours) or "+" not in e.torch_version)
+        )
+        if lost and tag:
+            seen = (f"{name} {e.package(name)} still carries {tag[1]}, but torch is {e.torch_version} ({ours}).",)
+            yield Finding("torch-replaced-by-dependency", Weight.PROVEN + 1, seen, from_log=bool(e.log.text))
+    cuda_packages = [name for name in e.facts.packages or {} if re.fullmatch(r"nvidia-\w[\w-]*-cu\d\d", name)]
+    amd = bool(e.gpus("amd")) and not e.gpus("nvidia")
+    if cuda_packages and (ours == "cpu" or (amd and _kind(ours) == "cuda")):
+        seen = (f"{cuda_packages[0]} is installed, but torch is {e.torch_version} ({ours}).",)
+        yield Finding("torch-replaced-by-dependency", Weight.PROVEN - 5, seen, from_log=bool(e.log.text))
+
+
+def _kind(tag: str) -> str:
+    return re.sub(r"[\d.]+$", "", tag)
+
+
+@rule
+def torch_missing(e: Evidence) -> Iterator[Finding]:
+    """Torch is not installed in the interpreter that ran, or only in another one."""
+    match = e.search(r"No module named '?torch'?(?![\w.])", "no module named")
+    if not match and e.facts.torch.import_ != "missing":
+        return
+    seen = (e.quote(match) if match else "import torch: No module named 'torch'.",)
+    elsewhere = e.package("torch") or e.search(r"Requirement already satisfied: torch\b", "already satisfied: torch")
+    building = e.search(
+        r"Getting requirements to build wheel|pip-build-env|build_meta|setup\.py egg_info|metadata-generation-failed",
+        "build",
+    ) or e.search("egg_info")
+    weight = (
+        Weight.CONFIRMED
+        if match and e.facts.torch.import_ == "missing"
+        else Weight.DECISIVE
+        if match
+        else Weight.PROVEN
+    )
+    if building and match:
+        fix = ("{install}", "{pip} install --no-build-isolation PACKAGE   (then the build sees the installed torch)")
+        yield Finding(
+            "torch-missing", weight, (*seen, "It was said in pip's isolated build environment."), fix, from_log=True
+        )
+    elif elsewhere:
+        stated = (
+            f"torch {e.package('torch')} is installed"
+            if e.package("torch")
+            else "pip says that torch is installed already"
+        )
+        yield Finding(
+            "wrong-interpreter",
+            weight,
+            (*seen, f"{stated}, but not for the interpreter that ran."),
+            from_log=bool(match),
+        )
+        yield Finding("torch-missing", Weight.LIKELY, seen, from_log=bool(match))
+    else:
+        places = {place.lower() for place in SITE.findall(e.log.text)}
+        if len(places) > 1:
+            yield Finding(
+                "wrong-interpreter",
+                weight - 1,
+                (*seen, f"The text shows {len(places)} site-packages folders."),
+                from_log=True,
+            )
+        yield Finding("torch-missing", weight, seen, from_log=bool(match))
+
+
+@rule
+def versions_disagree(e: Evidence) -> Iterator[Finding]:
+    """The torch that ran is not the torch that is installed."""
+    said = e.search(r"\(you have (\d+\.\d+\.\d+(?:\+\w+)?)\)", "you have")
+    running = said[1] if said else str(e.facts.torch.version or "")
+    installed = (e.given.packages and e.given.packages.get("torch", "")) or e.package("torch")
+    if not running or not installed or _same(running, installed):
+        return
+    seen = (f"The torch that runs is {running}, the one that is installed here is {installed}.",)
+    if said:
+        yield Finding("wrong-interpreter", Weight.CONFIRMED, (e.quote(said), *seen), from_log=True)
+    else:
+        yield Finding("duplicate-install", Weight.PROVEN, seen, from_log=bool(e.log.text))
+
+
+def _same(one: str, other: str) -> bool:
+    """Say whether two versions can be of one installation: metadata lacks the tag, reports shorten."""
+    (a, _, a_tag), (b, _, b_tag) = one.partition("+"), other.partition("+")
+    shorter, longer = sorted((numbers(a), numbers(b)), key=len)
+    return longer[: len(shorter)] == shorter and (
+        not a_tag or not b_tag or a_tag == b_tag or a_tag.startswith("git") or b_tag.startswith("git")
+    )
+
+
+@rule
+def duplicate_install(e: Evidence) -> Iterator[Finding]:
+    """Torch comes from outside the environment that runs."""
+    file, environment = str(e.facts.torch.file or ""), e.facts.python.environment
+    if file and re.search(USER_SITE, file, re.IGNORECASE):
+        isolated = environment in {"venv", "conda", "pipx"} or e.container
+        if isolated or (environment is UNKNOWN and e.log.text):
+            weight = Weight.PROVEN if isolated else Weight.LIKELY
+            yield Finding("duplicate-install", weight, (f"torch is loaded from {file}.",), from_log=bool(e.log.text))
+    elif (
+        file
+        and e.facts.python.prefix
+        and environment in {"venv", "conda"}
+        and not _inside(file, str(e.facts.python.prefix))
+        and "-packages" in file
+    ):
+        yield Finding(
+            "duplicate-install",
+            Weight.PROVEN,
+            (f"torch is loaded from {file}, the environment is {e.facts.python.prefix}.",),
+            from_log=bool(e.log.text),
+        )
+    path = (e.facts.env or {}).get("PYTHONPATH", "")
+    if path and file and any(part and _inside(file, part) for part in re.split(r"[;:](?![\\/])", path)):
+        yield Finding(
+            "duplicate-install",
+            Weight.PROVEN,
+            (f"torch is loaded from {file}, by PYTHONPATH={path}.",),
+            from_log=bool(e.log.text),
+        )
+    yield from _traceback_in_user_site(e)
+
+
+def _inside(file: str, folder: str) -> bool:
+    return file.replace("\\", "/").lower().startswith(folder.rstrip("\\/").replace("\\", "/").lower() + "/")
+
+
+def _traceback_in_user_site(e: Evidence) -> Iterator[Finding]:
+    """A traceback goes through the user site and through an environment as well."""
+    match = e.search(
+        r'File "([^"\n]{0,200}(?:\.local[\\/]lib[\\/]python|AppData\\Roaming\\Python)[^"\n]{0,100}-packages)[\\/](?:torch|numpy|typing_extensions|sympy|triton)\b'
+    )
+    other = e.search(
+        r'File "([^"\n]{0,200}[\\/](?:envs[\\/]|\.?venv[\\/]|(?:ana|mini)conda3[\\/]|miniforge3[\\/])[^"\n]{0,200})"'
+    )
+    failed = e.search(r"^\w*(?:Error|Exception)\b: ") or e.search(r"\n\w*(?:Error|Exception)\b: ")
+    if match and failed and (other or e.facts.python.environment in {"venv", "conda"}):
+        seen = (
+            f"The traceback goes through the user's own packages: {match[1]}",
+            *((f"and through {other[1]}",) if other else ()),
+        )
+        yield Finding("duplicate-install", Weight.LIKELY, seen, from_log=True)
+
+
+@rule
+def file_shadowing(e: Evidence) -> Iterator[Finding]:
+    """A file or folder of the user hides torch."""
+    file = str(e.facts.torch.file or "")
+    if file and not re.search(r"(?:site|dist)-packages", file) and e.facts.torch.import_ == "error":
+        yield Finding(
+            "file-shadowing",
+            Weight.PROVEN,
+            (f"torch is {file}, which is not in site-packages.",),
+            from_log=bool(e.log.text),
+        )
+    match = e.search(
+        r"No module named '?torch\._C'?|cannot import name '_C' from|from torch\._C import \(|DLL load failed while importing _C\b",
+        "_c",
+    )
+    if match and re.search(r"DLL", match[0]):
+        return
+    if match and "from torch._C import (" not in match[0]:
+        yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), from_log=True)
+        yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+    package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package", "is not a package")
+    attribute = e.search(
+        r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'(?: \(most likely due to a circular import\))?",
+        "module 'torch' has no attribute",
+    )
+    if package:
+        yield Finding("file-shadowing", Weight.DECISIVE, (e.quote(package),), from_log=True)
+    if attribute and attribute[1] in COMMON and not e.search(r"partially initialized", "partially"):
+        yield Finding("file-shadowing", Weight.LIKELY, (e.quote(attribute),), from_log=True)
+    sympy = e.search(r"module 'sympy' has no attribute", "sympy")
+    if sympy:
+        yield Finding("file-shadowing", Weight.SUGGESTED, (e.quote(sympy),), from_log=True)
+
+
+COMMON = {
+    "__version__",
+    "Tensor",
+    "tensor",
+    "nn",
+    "cuda",
+    "float32",
+    "device",
+    "zeros",
+    "rand",
+    "randn",
+    "manual_seed",
+    "no_grad",
+    "load",
+    "save",
+    "FloatTensor",
+}
+
+
+@rule
+def externally_managed(e: Evidence) -> Iterator[Finding]:
+    """Torch is to be installed into a Python that the system manages."""
+    if (
+        e.facts.python.externally_managed
+        and e.facts.torch.import_ == "missing"
+        and e.facts.python.environment != "venv"
+    ):
+        yield Finding(
+            "externally-managed",
+            Weight.PROVEN + 1,
+            ("This Python is marked as externally managed (PEP 668), and torch is missing.",),
+            from_log=bool(e.log.text),
+        )

@@ -1,0 +1,279 @@
+"""Download, disk, pip: the wheel exists, and does not arrive or does not get into its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from torchcheck.doctor.evidence import Evidence, Finding, Weight, compiled
+from torchcheck.doctor.registry import rule
+from torchcheck.doctor.signatures import DEPENDENCY
+
+PROGRESS = r"(\d[\d.]*)\s*(k|M|G)?i?B?\s*/\s*(\d[\d.]*)\s*(k|M|G)i?B\b"
+DOWNLOAD = r"Downloading \S*(?:torch|nvidia|triton)\S*"
+HASHES = r"DO NOT MATCH THE HASHES|hash mismatch|Hash mismatch"
+PIP = r"pip[\\/]_(?:vendor|internal)|Could not install packages|Installing collected packages|Collecting |Downloading |\bpip(?:3|\.exe)? install|site-packages|dist-packages"
+GIB = 1 << 30
+SCALE = {"k": 1e3, "M": 1e6, "G": 1e9, "": 1.0}
+
+
+def progress(e: Evidence) -> tuple[float, float] | None:
+    """Give the last progress that a download showed: bytes done, bytes in all."""
+    shown = list(compiled(PROGRESS).finditer(e.log.text))
+    if not shown:
+        return None
+    last = shown[-1]
+    total = float(last[3].rstrip(".")) * SCALE[last[4]]
+    return float(last[1].rstrip(".")) * SCALE[last[2] or last[4]], total
+
+
+@rule
+def hashes(e: Evidence) -> Iterator[Finding]:
+    """A downloaded file has another hash than announced."""
+    match = e.search(HASHES, "hash")
+    if not match:
+        return
+    seen, shown = (e.quote(match),), progress(e)
+    if e.search(r"Using cached \S*(?:\.whl|\.tar\.gz)", "using cached") and not shown:
+        yield Finding("pip-cache-corrupt", Weight.CONFIRMED, (*seen, "The file came from pip's cache."), from_log=True)
+    elif shown and shown[0] < shown[1] * 0.999:
+        part = f"The download showed {shown[0] / 1e6:.0f} of {shown[1] / 1e6:.0f} MB."
+        yield Finding("download-interrupted", Weight.CONFIRMED, (*seen, part), from_log=True)
+    elif shown:
+        yield Finding("index-server-fault", Weight.LIKELY, (*seen, "The download was complete."), from_log=True)
+        if shown[1] > 100e6:
+            yield Finding("download-interrupted", Weight.SUGGESTED, seen, from_log=True)
+
+
+@rule
+def timeout(e: Evidence) -> Iterator[Finding]:
+    """A connection timed out or broke, before or in the middle of a download."""
+    broken = e.search(
+        r"IncompleteRead\(|ChunkedEncodingError|ConnectionResetError|Connection broken|incomplete-download|IncompleteDownloadError|end of file before message length reached",
+        "",
+    )
+    read = e.search(
+        r"ReadTimeoutError|Read timed out|^\s*(?:socket\.timeout|TimeoutError)\b|Failed to download distribution due to network timeout|operation timed out",
+        "time",
+    )
+    shown = (
+        progress(e)
+        or e.search(DOWNLOAD, "downloading")
+        or e.search(r"files\.pythonhosted\.org|download(?:-r2)?\.pytorch\.org[^\n]{0,200}\.whl", ".org")
+    )
+    if broken and not e.says(
+        "NewConnectionError",
+        "ConnectTimeout",
+        "after connection broken by 'SSLError",
+        "after connection broken by 'ProxyError",
+    ):
+        yield Finding("download-interrupted", Weight.DECISIVE, (e.quote(broken),), from_log=True)
+    elif read and not e.says("ConnectTimeout"):
+        network = bool(e.search(r"host=|pip|urllib3|https?://|\buv\b|Download"))
+        if (
+            progress(e)
+            or (shown and isinstance(shown, re.Match) and "whl" in shown[0])
+            or e.search(DOWNLOAD, "downloading")
+        ):
+            yield Finding("download-interrupted", Weight.DECISIVE, (e.quote(read),), from_log=True)
+        elif network:
+            yield Finding("network-unreachable", Weight.DECISIVE, (e.quote(read),), from_log=True)
+            yield Finding("download-interrupted", Weight.LIKELY, (e.quote(read),), from_log=True)
+
+
+@rule
+def unreachable(e: Evidence) -> Iterator[Finding]:
+    """No connection to the index could be made."""
+    match = e.search(
+        r"ConnectTimeoutError|NewConnectionError|Failed to establish a new connection|(?:Temporary failure in|Name or service not known|getaddrinfo failed|nodename nor servname)|"
+        r"Cannot connect to proxy|ProxyError|Network is unreachable|No route to host|dns error|failed to lookup address|Could not resolve host|WinError 1006[01]\b|"
+        r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]",
+    )
+    if match and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group", ""):
+        yield Finding("network-unreachable", Weight.DECISIVE - 1, (e.quote(match),), from_log=True)
+
+
+@rule
+def cached(e: Evidence) -> Iterator[Finding]:
+    """Pip reuses a damaged file from its cache."""
+    match = e.search(
+        r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|Bad magic number for central directory|has an invalid wheel|invalid distribution file|EOFError: Compressed file ended",
+        "",
+    )
+    if match and e.search(PIP):
+        cache = e.search(r"Using cached", "using cached") or e.says("pip/cache", "pip\\cache", "/.cache/")
+        yield Finding(
+            "pip-cache-corrupt", Weight.CONFIRMED if cache else Weight.LIKELY, (e.quote(match),), from_log=True
+        )
+    stale = e.search(
+        r"(?:Cache entry deserialization failed|Failed to deserialize cache entry|msgpack\S{0,40}(?:ExtraData|FormatError))",
+        "",
+    )
+    if stale and e.says("ERROR", "Exception"):
+        yield Finding("pip-cache-corrupt", Weight.SUGGESTED, (e.quote(stale),), from_log=True)
+
+
+@rule
+def disk(e: Evidence) -> Iterator[Finding]:
+    """There is too little room for a download."""
+    sizes = {
+        "temporary folder": e.facts.disk.temp_free,
+        "pip cache": e.facts.disk.cache_free,
+        "target": e.facts.disk.target_free,
+    }
+    need = {"temporary folder": 3 * GIB, "pip cache": GIB, "target": 3 * GIB}
+    said = bool(e.search(r"Errno 28\b|No space left|WinError 112\b"))
+    low = [
+        f"Free in the {place}: {size / GIB:.1f} GiB."
+        for place, size in sizes.items()
+        if isinstance(size, int) and size < need[place]
+    ]
+    if low and (said or e.facts.torch.import_ != "ok"):
+        yield Finding("disk-full", Weight.CONFIRMED if said else Weight.HINT + 20, tuple(low), from_log=said)
+
+
+@rule
+def memory(e: Evidence) -> Iterator[Finding]:
+    """Pip was killed or ran out of memory."""
+    match = e.search(r"^\s*(?:MemoryError\b|.{0,80}\bKilled\b\s*(?:pip|python)?)", "")
+    installing = e.search(
+        r"Collecting torch|Downloading \S*torch|Installing collected packages|pip3? install|pip[\\/]_(?:vendor|internal)|cachecontrol|msgpack"
+    )
+    match = match or e.search(r"\n\s*(?:MemoryError\b|Killed\b)", "")
+    if match and installing:
+        sure = "MemoryError" in match[0] and e.search(r"pip[\\/]_|cachecontrol|msgpack")
+        yield Finding("pip-memoryerror", Weight.DECISIVE if sure else Weight.LIKELY, (e.quote(match),), from_log=True)
+
+
+@rule
+def permission(e: Evidence) -> Iterator[Finding]:
+    """A file of the target may not be written."""
+    match = e.search(
+        r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|EnvironmentNotWritableError|The current user does not have write permissions|os error 13",
+        "",
+    )
+    if not match or not e.search(PIP + r"|\bconda\b|\buv\b"):
+        return
+    line, win5 = match[0], "WinError 5]" in match[0]
+    if re.search(r"[\\/~]~\w|~orch", line) or (
+        win5
+        and re.search(r"\.(?:dll|pyd|exe)\b", line)
+        and not re.search(r"Program Files|ProgramData", line, re.IGNORECASE)
+    ):
+        yield Finding(
+            "win-files-in-use", Weight.DECISIVE if "~" in line else Weight.LIKELY, (e.quote(match),), from_log=True
+        )
+        if "~" not in line:
+            yield Finding("permission-denied", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+    elif not re.search(r"/dev/kfd|/dev/dri|/dev/nvidia", line):
+        yield Finding("permission-denied", Weight.DECISIVE, (e.quote(match),), from_log=True)
+
+
+@rule
+def not_writable(e: Evidence) -> Iterator[Finding]:
+    """Torch is missing and the target may not be written."""
+    if (
+        e.facts.python.writable is False
+        and e.facts.torch.import_ == "missing"
+        and not e.facts.python.externally_managed
+    ):
+        yield Finding(
+            "permission-denied",
+            Weight.PROVEN + 1,
+            ("This user may not write into the target's site-packages.",),
+            from_log=bool(e.log.text),
+        )
+
+
+@rule
+def in_use(e: Evidence) -> Iterator[Finding]:
+    """A running process holds torch's files."""
+    match = e.search(r"WinError 32\b[^\n]{0,300}", "winerror 32") or e.search(r"os error 32\b", "os error 32")
+    if match and (e.search(PIP) or e.says("~orch", "torch")):
+        yield Finding("win-files-in-use", Weight.DECISIVE, (e.quote(match),), from_log=True)
+
+
+@rule
+def long_path(e: Evidence) -> Iterator[Finding]:
+    """A path is longer than Windows allows."""
+    if e.facts.system.os and not e.windows:
+        return
+    match = e.search(r"\[Errno (?:2|22)\][^\n]{0,30}['\"]([A-Za-z]:\\[^'\"\n]{0,600})['\"]", "errno 2")
+    if match and _deep(match[1], e):
+        yield Finding(
+            "win-long-path",
+            Weight.DECISIVE,
+            (
+                e.quote(match),
+                f"The path that failed has {len(match[1].replace(chr(92) * 2, chr(92)))} characters as quoted.",
+            ),
+            from_log=True,
+        )
+    packages = str(e.facts.python.site_packages or "")
+    if e.windows and e.facts.system.long_paths is False and packages and len(packages) + DEEPEST > 259:
+        seen = f"Long paths are off, and site-packages ({len(packages)} characters) leaves no room for torch's deepest file ({DEEPEST})."
+        yield Finding("win-long-path", Weight.HINT + 10, (seen,))
+
+
+DEEPEST = 150
+
+
+def _deep(path: str, e: Evidence) -> bool:
+    """Say whether a path that could not be made is one of those that get too long; quotations are often shortened."""
+    plain = path.replace("\\\\", "\\")
+    place = re.search(
+        r"site-packages\\|\\licenses\\|torchinductor_|\\triton\\|LocalCache\\local-packages", plain, re.IGNORECASE
+    )
+    installing = e.search(r"Could not install packages|EnvironmentError|Installing collected", "")
+    return len(plain) > 240 or bool(
+        place and (installing or "torchinductor" in plain or "\\triton\\" in plain or "..." in plain)
+    )
+
+
+@rule
+def leftovers(e: Evidence) -> Iterator[Finding]:
+    """An earlier installation was left half done."""
+    match = e.search(r"Ignoring invalid distribution [-~]\w*orch\w*", "invalid distribution")
+    if match:
+        yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+    for note in e.facts.notes or ():
+        if re.search(r"\bRECORD\b|differs from RECORD|~orch|missing file", note):
+            yield Finding("corrupt-install", Weight.PROVEN, (note,), from_log=bool(e.log.text))
+
+
+@rule
+def missing_native(e: Evidence) -> Iterator[Finding]:
+    """A library of torch itself is not there."""
+    match = e.search(
+        r"(?:libtorch_python|libtorch_cpu|libtorch|libc10|libshm|libtorch_global_deps)\.(?:so|dylib)[.\d]*(?:: cannot open shared object|' \(no such file\)|[^\n]{0,80}image not found)",
+        "lib",
+    )
+    own = match and (
+        e.facts.torch.import_ == "error"
+        or e.search(r"torch[\\/]__init__\.py|from torch\._C import|import torch\b", "torch")
+    )
+    if (
+        match
+        and own
+        and not e.search(
+            r"flash_attn|xformers|torchvision|torchaudio|torch_scatter|torch_sparse|mmcv|detectron2|deepspeed", ""
+        )
+    ):
+        yield Finding("corrupt-install", Weight.LIKELY, (e.quote(match),), from_log=True)
+
+
+@rule
+def dependency(e: Evidence) -> Iterator[Finding]:
+    """The failed import names the package to reinstall."""
+    match = e.search(rf"(?:No module named '?|module '|from (?:partially initialized module )?')({DEPENDENCY})\b", "")
+    if match:
+        name = {"typing_extensions": "typing-extensions", "pkg_resources": "setuptools", "distutils": "setuptools"}.get(
+            match[1], match[1]
+        )
+        yield Finding(
+            "dependency-broken",
+            Weight.DECISIVE,
+            (e.quote(match),),
+            (f"{{pip}} install --force-reinstall --upgrade {name}",),
+            from_log=True,
+        )

@@ -1,0 +1,298 @@
+"""Error texts that name their cause, one row each, with the place where the text was seen.
+
+Windows and pip translate their words, so rows match numbers, symbols and file names wherever there are any. A text with
+several causes is no row here: a rule decides by the facts, or `AMBIGUOUS` below says which fact would.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from torchcheck.doctor.evidence import Weight
+
+GITHUB: Final = "https://github.com/"
+
+
+class Signature(NamedTuple):
+    """One error text.
+
+    Args:
+        code: what it says.
+        needle: a literal part of every such text, in lower case, looked for first ("" when there is none).
+        pattern: the text; case does not matter; linear in the length of a line.
+        source: where it was seen, below github.com.
+        weight: how much it says by itself.
+        systems: where it can happen, in letters (w, l, m); a system that is known to be another rules it out.
+        unless: a pattern that rules it out, when found anywhere in the text.
+    """
+
+    code: str
+    needle: str
+    pattern: str
+    source: str
+    weight: int = Weight.DECISIVE
+    systems: str = "wlm"
+    unless: str = ""
+
+
+# The Python packages that torch imports at start (Requires-Dist of the wheels, 1.13 to 2.15).
+DEPENDENCY: Final = "(?:sympy|mpmath|filelock|jinja2|markupsafe|typing_extensions|networkx|fsspec|setuptools|pkg_resources|distutils|future)"
+MB: Final = r"\d[\d.]*\s*/\s*\d[\d.]*\s*[kMG]i?B"
+NVIDIA_LIBRARY: Final = (
+    r"lib(?:cudnn\w*|cublas\w*|cusparse\w*|cusolver\w*|cufft\w*|curand|nccl|nvrtc\w*|cudart|cupti|cufile\w*|nvJitLink|nvToolsExt|"
+    r"nvshmem\w*)"
+)
+
+S = Signature
+SIGNATURES: Final = (
+    # 1. Wrong build, wrong place
+    S("externally-managed", "externally", r"externally[- ]managed(?:-| )environment|environment is externally managed",
+      "Comfy-Org/ComfyUI/issues/3554"),
+    S("file-shadowing", "is not a package", r"'(?:multiprocessing|torch|random|typing|json|collections|logging|types|email|http|queue|"
+      r"numbers|statistics|copy|profile|code|token|select|signal|secrets|string|inspect|enum|abc|struct|calendar|platform|dis|ast|"
+      r"unittest|xml|concurrent|importlib)' is not a package", "pytorch/pytorch/issues/46723"),
+    S("file-shadowing", "(most likely due to a circular import)", r"partially initialized module '(?:torch|random|typing|json|types|logging|"
+      r"numbers|queue|copy|inspect|enum|struct|dis|ast|platform|statistics|string|calendar|secrets|token|select|signal)(?:\.\w+)*' has no attribute",
+      "pytorch/pytorch/issues/39314"),
+    S("file-shadowing", "has no attribute", r"module '(?:random|typing|json|types|logging|numbers|queue|copy|inspect|enum|struct|dis|ast|"
+      r"platform|statistics|string|calendar|secrets|token|select|signal|dataclasses|operator|functools|collections|contextlib|tokenize|"
+      r"weakref|warnings|traceback|glob|time|io|code|profile|uuid)' has no attribute", "pytorch/pytorch/issues/16979"),
+    S("file-shadowing", "cannot import name", r"cannot import name '\w+' from '(?:random|typing|types|queue|copy|dis|ast|inspect|enum|"
+      r"functools|collections|dataclasses|numbers|json|logging|multiprocessing|contextlib|warnings|tokenize|operator|platform|string)'"
+      r" \((?![^)\n]*lib[\\/]python3[.\d]*[\\/][a-z_]+\.py)(?![^)\n]*\\lib\\[a-z_]+\.py)", "pytorch/pytorch/issues/50633"),
+    S("file-shadowing", "torch._c", r"consider renaming '[^'\n]{0,300}\.py' since it has the same name",
+      "python/cpython/issues/95754"),
+    S("file-shadowing", "same name", r"consider renaming '[^'\n]{0,300}\.py' (?:since it has the same name|if it has the same name)",
+      "python/cpython/issues/95754"),
+    S("file-shadowing", "torch source", r"(?:Failed to load PyTorch C extensions|It appears that PyTorch has loaded the `torch/_C` folder)",
+      "pytorch/pytorch/issues/60258"),
+    S("file-shadowing", "torch/_c", r"(?:Failed to load PyTorch C extensions|It appears that PyTorch has loaded the `torch/_C` folder)",
+      "pytorch/pytorch/issues/60258"),
+    S("uv-resolution", "is not part of a valid version", r"is not part of a valid version", "astral-sh/uv/issues/14647"),
+    # 2. Nothing to install
+    S("no-wheel-musl", "relocating", r"Error relocating [^\n]{0,300}(?:torch|libgomp|numpy)", "alpine-wheels/index/issues/700"),
+    S("no-wheel-musl", "musl", r"musllinux_\d+_\d+_\w+|ld-musl-", "astral-sh/uv/issues/8358", Weight.LIKELY, "l"),
+    S("no-wheel-musl", "ld-linux", r"ld-linux-(?:x86-64|aarch64)\.so\.\d: No such file", "docker-library/python/issues/341", Weight.LIKELY, "l"),
+    S("glibc-too-old", "glibc_2", r"version [`'‘\"]?GLIBC_2\.\d+['’\"]? not found", "KumaTea/pytorch-aarch64/issues/16", systems="l"),
+    S("cpu-isa-too-old", "illegal instruction", r"Illegal instruction", "pytorch/pytorch/issues/22338"),
+    S("cpu-isa-too-old", "sigill", r"\bSIGILL\b", "pytorch/pytorch/issues/132032"),
+    S("cpu-isa-too-old", "c000001d", r"0xC000001D|\b3221225501\b|-1073741795\b", "pytorch/pytorch/issues/145702"),
+    S("cpu-isa-too-old", "exit", r"exit(?:ed|s)?(?: with)?(?: status| code)?:?\s*(?:132|-4)\b", "pytorch/pytorch/issues/22338", Weight.LIKELY),
+    S("pip-too-old", "has inconsistent name", r"has inconsistent Name: expected '[\w-]+', but metadata has '[\w-]+'",
+      "lllyasviel/FramePack/issues/144"),
+    S("pip-too-old", "metadata-version", r"unsupported metadata-version|Metadata-Version [^\n]{0,40}not supported", "pypa/pip/issues/12063",
+      Weight.LIKELY),
+    # 3. Download, disk, pip
+    S("python-ssl-missing", "ssl module", r"ssl module in Python is not available|the SSL module is not available",
+      "pytorch/pytorch/issues/35880"),
+    S("python-ssl-missing", "_ssl", r"No module named '_ssl'|DLL load failed while importing _ssl", "pytorch/pytorch/issues/94194"),
+    S("index-server-fault", "certificate has expired", r"certificate has expired", "pytorch/pytorch/issues/33292"),
+    S("ssl-proxy-ca", "certificate_verify_failed", r"CERTIFICATE_VERIFY_FAILED[^\n]{0,200}?(?:self[- ]signed certificate|unable to get "
+      r"(?:local )?issuer certificate)", "pytorch/pytorch/issues/47354"),
+    S("ssl-proxy-ca", "certificate_verify_failed", r"CERTIFICATE_VERIFY_FAILED", "pytorch/pytorch/issues/71545", Weight.LIKELY,
+      unless=r"certificate has expired"),
+    S("ssl-proxy-ca", "issuer", r"invalid peer certificate: UnknownIssuer|unable to get local issuer certificate", "astral-sh/uv/issues/1819"),
+    S("index-server-fault", "5", r"HTTP error 5\d\d\b|\b5\d\d (?:Server Error|Bad Gateway|Service Unavailable|Internal Server Error)|too many 5\d\d "
+      r"error responses|status code:? 5\d\d\b|\(5\d\d\) for url|HTTP status server error \(5\d\d", "pytorch/pytorch/issues/71545"),
+    S("pip-memoryerror", "memoryerror", r"(?:pip[\\/]_(?:vendor|internal)|Downloading [^\n]{0,200}\.whl|Collecting torch)[\s\S]{0,60000}^\s*MemoryError",
+      "pytorch/pytorch/issues/25164"),
+    S("disk-full", "28", r"\[?Errno 28\]?", "huggingface/lerobot/issues/59", unless=r"/torch_\d+|/dev/shm|shared memory"),
+    S("disk-full", "no space left", r"No space left on device|os error 28", "pterodactyl/panel/issues/3541", Weight.LIKELY,
+      unless=r"/torch_\d+|/dev/shm|shared memory"),
+    S("disk-full", "112", r"WinError 112\b|os error 112\b", "pypa/pip/issues/9062", systems="w"),
+    S("disk-full", "enospc", r"\bENOSPC\b|disk quota exceeded|\[Errno 122\]", "pypa/pip/issues/11816"),
+    S("win-long-path", "206", r"WinError 206\b|os error 206\b", "pytorch/pytorch/issues/23823", systems="w"),
+    S("win-long-path", "long path", r"Windows Long Path support|pip\.pypa\.io/warnings/enable-long-paths|\bLongPathsEnabled\b",
+      "pytorch/pytorch/issues/167891", systems="w"),
+    S("corrupt-install", "193", r"WinError 193\b", "patrickloeber/pytorch-chatbot/issues/10", systems="w"),
+    S("corrupt-install", "file too short", r"\.so[.\d]*: file too short", "pytorch/pytorch/issues/48463"),
+    S("corrupt-install", "elf", r"\.so[.\d]*: (?:invalid ELF header|wrong ELF class|ELF load command|only ET_DYN)", "pytorch/pytorch/issues/68232"),
+    S("corrupt-install", "record", r"no RECORD file (?:was )?found for torch|Cannot uninstall torch [^\n]{0,80}no RECORD|uninstall-no-record-file",
+      "pypa/pip/issues/12361"),
+    S("corrupt-install", "mach-o", r"torch[\\/][^\n]{0,200}mach-o(?: file)?, but (?:is an incompatible|wrong) architecture",
+      "pytorch/pytorch/issues/61588", Weight.LIKELY, "m"),
+    S("corrupt-install", "cannot import name", r"cannot import name '\w+' from 'torch\.[\w.]+' \(|cannot import name '\w+' from 'torch' \(unknown location\)|"
+      r"module 'torch' has no attribute '(?:__version__|Tensor|_C|cuda|nn|float32|tensor)'", "pytorch/pytorch/issues/68232", Weight.SUGGESTED,
+      unless=r"is not a package"),
+    S("dependency-broken", "no module named", rf"No module named '?{DEPENDENCY}\b", "pytorch/pytorch/issues/112903"),
+    S("dependency-broken", "has no attribute", rf"module '{DEPENDENCY}(?:\.\w+)*' has no attribute", "pytorch/pytorch/issues/108357"),
+    S("dependency-broken", "cannot import name", rf"cannot import name '?\w+'? from (?:partially initialized module )?'{DEPENDENCY}(?:\.[\w.]+)?'",
+      "pytorch/pytorch/issues/116945"),
+    S("dependency-broken", "paramspec", r"attribute '__default__' of 'typing\.ParamSpec' objects is not writable", "ROCm/pytorch/pull/2475"),
+    # 4. Windows loading, OpenMP, conda
+    S("win-vcredist", "redistributable", r"Visual C\+\+ Redistributable is not installed|vc_redist(?:\.x64)?\.exe",
+      "pytorch/pytorch/issues/131662", systems="w"),
+    S("win-vcredist", "vcruntime140", r"(?:VCRUNTIME140(?:_1)?|MSVCP140(?:_\d)?)\.dll[^\n]{0,80}", "pytorch/pytorch/issues/32916", Weight.LIKELY, "w"),
+    S("win-app-control", "4551", r"WinError 4551\b|os error 4551\b", "pytorch/pytorch/issues/182008", systems="w"),
+    S("win-app-control", "800711c7", r"0x800711C7", "Rem0o/FanControl.Releases/issues/3201", systems="w"),
+    S("win-app-control", "application control", r"Application Control policy has blocked", "LykosAI/StabilityMatrix/issues/1712", systems="w"),
+    S("win-paging-file", "1455", r"WinError 1455\b|error code:? 1455\b|os error 1455\b", "thu-ml/tianshou/issues/297", systems="w"),
+    S("omp-duplicate", "omp: error #15", r"OMP: Error #15", "pytorch/pytorch/issues/78490"),
+    S("omp-duplicate", "kmp_duplicate_lib_ok", r"KMP_DUPLICATE_LIB_OK", "harry0703/MoneyPrinterTurbo/issues/90", Weight.LIKELY),
+    S("conda-channel-mix", "inconsistent", r"The environment is inconsistent, please check the package plan", "conda/conda/issues/9248", Weight.LIKELY),
+    # 5. Driver and GPU
+    S("driver-not-loaded", "key was rejected", r"Key was rejected by service", "canonical/nvidia-graphics-drivers/issues/62", systems="l"),
+    S("driver-not-loaded", "driver=nouveau", r"driver=nouveau|Kernel driver in use: nouveau", "NVIDIA/nvidia-docker/issues/1142", systems="l"),
+    S("driver-not-loaded", "driver not loaded", r"nvml error: driver not loaded", "NVIDIA/nvidia-docker/issues/1148", systems="l"),
+    S("driver-not-loaded", "nvidia", r"modprobe: (?:FATAL|ERROR):[^\n]{0,40}\bnvidia\b", "NVIDIA/open-gpu-kernel-modules/issues/19", systems="l"),
+    S("driver-too-old", "too old", r"NVIDIA driver on your system is too old", "lllyasviel/Fooocus/issues/1313"),
+    S("driver-too-old", "insufficient", r"CUDA driver version is insufficient for CUDA runtime version|cudaErrorInsufficientDriver|\berror[ =:]*35\b"
+      r"[^\n]{0,40}driver", "pytorch/pytorch/issues/4546"),
+    S("driver-too-old", "unsatisfied condition", r"unsatisfied condition: (?:cuda|driver)\s*>=", "NVIDIA/nvidia-docker/issues/1409"),
+    S("driver-ptx-too-old", "unsupported toolchain", r"PTX was comp(?:il|l)ied with an unsupported toolchain|cudaErrorUnsupportedPtxVersion|CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+      "pytorch/pytorch/issues/146056"),
+    S("nvml-version-mismatch", "version mismatch", r"Driver/library version mismatch|driver\s*/\s*library version mismatch",
+      "YoshitakaMo/localcolabfold/issues/127", systems="l"),
+    S("nvml-version-mismatch", "lib_rm_version_mismatch", r"NVML_ERROR_LIB_RM_VERSION_MISMATCH|RmVersionMismatch|API mismatch: the client has the version",
+      "NVIDIA/nvidia-docker/issues/584", systems="l"),
+    S("fabric-manager", "802", r"\berror\s*[=:(]?\s*\(?802\)?\b|error \(802\)|code=802\b", "pytorch/pytorch/issues/35710"),
+    S("fabric-manager", "system not yet initialized", r"system not yet initialized|cudaErrorSystemNotReady|CUDA_ERROR_SYSTEM_NOT_READY",
+      "microsoft/lisa/issues/2823"),
+    S("gpu-hardware-fault", "xid", r"\bXid\s*(?:\([^)\n]{0,60}\))?\s*[:=]?\s*(?:48|63|64|79|94|95)\b", "NVIDIA/open-gpu-kernel-modules/issues/1151"),
+    S("gpu-hardware-fault", "fallen off the bus", r"fallen off the bus", "NVIDIA/open-gpu-kernel-modules/issues/1151"),
+    S("gpu-hardware-fault", "ecc", r"uncorrectable (?:NVLink error|ECC error)|cudaErrorECCUncorrectable|double[- ]bit ECC error", "pytorch/pytorch/issues/77829"),
+    S("gpu-hardware-fault", "gpu is lost", r"GPU is lost", "NVIDIA/nvidia-docker/issues/1469"),
+    # 6. Shared libraries
+    S("library-path-conflict", "cudnn version incompatibility", r"cuDNN version incompatibility: PyTorch was compiled\s+against",
+      "bmaltais/kohya_ss/issues/1096"),
+    S("library-path-conflict", "undefined symbol", r"undefined symbol: (?:__nvJitLink|_{0,2}nvJitLink|__cuda_|cublas|cusparse|cusolver|cufft|nvrtc|nccl|cudnn|"
+      r"__cudnn|cupti|cudaGet|cudaGraph|_Z\d+cudnn)\w*", "pytorch/pytorch/issues/111469", systems="l"),
+    S("library-path-conflict", "libcudnn", r"libcudnn\w*\.so[.\d]*: undefined symbol|Invalid handle\. Cannot load symbol cudnn\w+", "DepthAnything/Depth-Anything-V2/issues/54"),
+    S("library-path-conflict", "libcublas", r"undefined symbol: \w+, version lib(?:cublas\w*|cusparse|cusolver|nvJitLink|nccl)\.so", "pytorch/pytorch/issues/88882",
+      systems="l"),
+    S("nvidia-deps-broken", "not found in the system path", r"lib\w+\.so[^\n]{0,20} not found in the system path", "finic-ai/rag-stack/issues/44"),
+    S("nvidia-deps-broken", "requires nvidia-", r"\btorch \S+ requires (?:nvidia|triton)[\w-]*[^\n]{0,80}(?:which is not installed|but you have)",
+      "pytorch/pytorch/issues/88869"),
+    S("libstdcxx-too-old", "glibcxx_", r"version [`'‘\"]?(?:GLIBCXX_3\.\d+\.\d+)['’\"]? not found", "pytorch/pytorch/issues/87279", systems="l"),
+    S("libstdcxx-too-old", "cxxabi_", r"version [`'‘\"]?CXXABI_\d[\d.]*['’\"]? not found", "pytorch/pytorch/issues/115138", systems="l"),
+    S("mkl-ijit", "ijit_", r"undefined symbol: iJIT_\w+", "pytorch/pytorch/issues/123097"),
+    S("cudnn-init-failed", "cudnn_status_not_initialized", r"CUDNN_STATUS_NOT_INITIALIZED", "invoke-ai/InvokeAI/issues/25"),
+    # 7. Companions, NumPy, torch.compile
+    S("companion-mismatch", "operator torchvision::", r"operator torchvision::\w+ does not exist|Couldn't load custom C\+\+ ops", "vladmandic/sdnext/issues/3531"),
+    S("companion-mismatch", "'torchvision::", r"Could not run 'torchvision::\w+' with arguments from the '(?:CUDA|HIP|XPU)' backend", "pytorch/vision/issues/5176"),
+    S("companion-mismatch", "no such operator", r"No such operator torch(?:vision|audio)::", "pytorch/vision/issues/1916"),
+    S("companion-mismatch", "compiled with different cuda", r"compiled with different CUDA (?:major )?versions", "mli/autocut/issues/106"),
+    S("companion-mismatch", "_torch_library_impl", r"(?:Symbol not found|undefined symbol):? _?torch_library_impl", "TaterTotterson/microWakeWord-Trainer-AppleSilicon/pull/16"),
+    S("companion-mismatch", "undefined symbol", r"(?:torchvision[\\/](?:_C|image)|torchaudio[\\/]lib[\\/]|libtorchaudio|_torchaudio|torchtext[\\/]lib)[^\n]{0,120}undefined symbol",
+      "xuhuisheng/rocm-gfx803/issues/15"),
+    S("companion-mismatch", "symbol not found", r"Symbol not found:[^\n]{0,200}\n?[^\n]{0,200}(?:torchvision|torchaudio)", "pytorch/audio/issues/3811"),
+    S("companion-mismatch", "winerror 127", r"WinError 127\b[^\n]{0,300}(?:torchaudio|torchvision)|(?:torchaudio|torchvision)[^\n]{0,200}WinError 127\b", "pytorch/audio/issues/3811", systems="w"),
+    S("companion-mismatch", "libtorch_c", r"libtorch_cuda(?:_cu|_cpp)?\.so: cannot open shared object", "pytorch/audio/issues/2061", Weight.LIKELY),
+    S("companion-mismatch", "libtorchaudio", r"Could not load this library: [^\n]{0,200}(?:libtorchaudio|torchaudio[\\/]lib)", "pytorch/audio/issues/3811", Weight.LIKELY),
+    S("extension-abi-mismatch", "xformers was built for", r"xFormers was built for|xFormers can't load C\+\+/CUDA extensions", "invoke-ai/InvokeAI/issues/6590"),
+    S("extension-abi-mismatch", "dll load failed while importing", r"DLL load failed while importing (?:flash_attn\w*|_C_flashattention\w*|xformers\w*|causal_conv1d\w*|mamba\w*|"
+      r"bitsandbytes\w*|sageattention\w*|_qattn\w*|_fused|pytorch3d\w*|_?mmcv\w*|_ext|detectron2\w*|nvdiffrast\w*|gsplat\w*|torch_scatter\w*|torch_sparse\w*|deepspeed\w*)",
+      "Dao-AILab/flash-attention/issues/1157", systems="w"),
+    S("extension-abi-mismatch", "mismatches the version that was used to compile", r"detected CUDA version \([\d.]+\) mismatches the version that was used to compile",
+      "NVIDIA/apex/issues/1735", Weight.LIKELY),
+    S("torchcodec-load", "libtorchcodec", r"Could not load libtorchcodec|libtorchcodec\w*\.(?:so|dylib|dll)", "SWivid/F5-TTS/issues/1235"),
+    S("torchcodec-load", "torchcodec", r"TorchCodec is required for|please install 'torchcodec'|torchcodec is not installed correctly|No module named 'torchcodec'",
+      "meta-pytorch/torchcodec/issues/795", Weight.LIKELY),
+    S("torchcodec-load", "libav", r"lib(?:avutil|avcodec|avformat|avfilter|avdevice|swresample|swscale)\.(?:so\.\d+|\d+\.dylib): cannot open shared", "pavelzbornik/whisperX-FastAPI/issues/465",
+      Weight.LIKELY),
+    S("numpy2-abi", "compiled using numpy 1.x", r"compiled using NumPy 1\.x cannot be run in", "pytorch/pytorch/issues/131668"),
+    S("numpy2-abi", "_array_api not found", r"_ARRAY_API not found", "pytorch/pytorch/issues/128860", Weight.LIKELY),
+    S("numpy2-abi", "numpy.dtype size changed", r"numpy\.dtype size changed, may indicate binary incompatibility\. Expected 96 from C header, got 88",
+      "numpy/numpy/issues/26710", Weight.SUGGESTED),
+    S("numpy-missing-or-old", "compiled against api version", r"module compiled against (?:API|ABI) version", "danielgatis/rembg/issues/212"),
+    S("numpy-missing-or-old", "numpy", r"No module named '?numpy(?:'|\b)(?!\.)", "pytorch/pytorch/issues/107302"),
+    S("compile-no-triton", "triton", r"Cannot find a working triton installation|TritonMissing", "Motphys/MotrixLab/issues/28"),
+    S("compile-no-triton", "from 'triton", r"cannot import name '\w+' from 'triton\.\w[\w.]*'", "pytorch/pytorch/issues/153788", Weight.LIKELY),
+    S("compile-no-triton", "no module named", r"No module named '?triton(?:'|\.)", "woct0rdho/triton-windows/issues/1", Weight.LIKELY),
+    S("compile-no-msvc", "cl is not found", r"Compiler: cl is not found", "pytorch/pytorch/issues/157458", systems="w"),
+    S("compile-no-msvc", "compiler version for cl", r"Error checking compiler version for cl\b|'cl' (?:is not recognized|n'est pas reconnu)|where', 'cl'", "pytorch/pytorch/issues/58124",
+      Weight.LIKELY, "w"),
+    S("compile-no-python-headers", "python.h", r"['\"]?\bPython\.h\b['\"]?:? ?(?:No such file|not found|file not found|: )|include file '?\"?Python\.h", "daydreamlive/scope/issues/84"),
+    S("compile-no-python-headers", "pyconfig.h", r"pyconfig\.h['\"]?:? ?(?:No such file|not found|file not found)", "triton-lang/triton/issues/1612"),
+    S("compile-no-python-headers", "python libs", r"Failed to find Python libs", "woct0rdho/triton-windows/issues/113"),
+    S("compile-no-python-headers", "python3", r"(?:LNK1104|cannot (?:open|find)[^\n]{0,20})[^\n]{0,40}-?l?python3\d*(?:\.lib)?|library 'python3\d+' not found", "woct0rdho/triton-windows/issues/1", Weight.LIKELY),
+    S("compile-ptxas-version", "unsupported .version", r"Unsupported \.version \d[\d.]*;? current version is", "triton-lang/triton/issues/5929"),
+    S("compile-ptxas-version", "gpu-name", r"ptxas fatal[^\n]{0,40}Value 'sm_\w+' is not defined for option 'gpu-name'", "triton-lang/triton/issues/5737"),
+    S("compile-ptxas-version", "triton only support", r"Triton only support CUDA 10\.0 or higher, but got CUDA version", "woct0rdho/triton-windows/issues/49", Weight.LIKELY),
+    # 8. Containers, WSL, data loading
+    S("docker-no-toolkit", "could not select device driver", r"could not select device driver", "NVIDIA/nvidia-docker/issues/1034"),
+    S("docker-no-toolkit", "runtime", r"[Uu]nknown (?:or invalid )?runtime (?:name:? |specified )\"?nvidia|unknown runtime[^\n]{0,20}nvidia", "NVIDIA/nvidia-docker/issues/838"),
+    S("docker-no-toolkit", "nvidia.com/gpu", r"unresolvable CDI devices|nvidia-container-runtime[^\n]{0,60}(?:executable file not found|no such file)", "NVIDIA/nvidia-container-toolkit/issues/182", Weight.LIKELY),
+    S("cuda-forward-compat", "804", r"\berror\s*[=:(]?\s*\(?804\)?\b|failure 804\b", "oobabooga/textgen/issues/4407"),
+    S("cuda-forward-compat", "forward compatibility", r"forward compatibility was attempted on non supported HW|cudaErrorCompatNotSupportedOnDevice", "NVIDIA/nvidia-docker/issues/1294"),
+    S("gpu-not-visible", "insufficient permissions", r"NVML: Insufficient Permissions", "NVIDIA/nvidia-docker/issues/1671", systems="l"),
+    S("gpu-not-visible", "nvml: unknown error", r"Failed to initialize NVML: Unknown Error", "NVIDIA/nvidia-container-toolkit/issues/48", systems="l"),
+    S("shm-too-small", "bus error", r"killed by signal: Bus error|[Bb]us error encountered in worker|\bSIGBUS\b", "pytorch/pytorch/issues/16979"),
+    S("shm-too-small", "shared memory", r"insufficient shared memory", "pytorch/pytorch/issues/16979"),
+    S("shm-too-small", "/torch_", r"unable to (?:write to|mmap|resize|allocate)[^\n]{0,80}</?torch_[^\n]{0,80}(?:No space left|\(28\)|Cannot allocate)", "pytorch/pytorch/issues/5040"),
+    S("shm-too-small", "/dev/shm", r"/dev/shm[^\n]{0,120}No space left|No space left[^\n]{0,120}/dev/shm", "NVIDIA/nccl/issues/290"),
+    S("dataloader-spawn-guard", "start a new process before", r"start a new process before the\s+current process", "Project-MONAI/tutorials/issues/631"),
+    S("dataloader-spawn-guard", "freeze_support()", r"freeze_support\(\)", "pytorch/pytorch/issues/5858", Weight.LIKELY, "wm"),
+    # 9. AMD, Intel, Apple
+    S("rocm-permission", "/dev/kfd", r"Unable to open /dev/kfd|/dev/kfd[^\n]{0,40}[Pp]ermission denied|[Pp]ermission denied[^\n]{0,40}/dev/kfd|not member of \"?render\"? group", "ROCm/ROCm/issues/1211", systems="l"),
+    S("xpu-missing-runtime-dll", "dll", r"\b(?:c10_xpu|backend_with_compiler|intel-ext-pt-\w+|torch_xpu|esimd_kernels)\.dll", "pytorch/pytorch/issues/138986", systems="w"),
+    S("xpu-missing-runtime-dll", "lib", r"lib(?:sycl|ze_loader|mkl_sycl\w*|intel-ext-pt-\w+|ur_loader)\.so[.\d]*: cannot open shared object", "intel/intel-extension-for-pytorch/issues/333", Weight.LIKELY, "l"),
+    # 10. General
+    S("verify-failed", "verdict", r"\"verdict\": \"fail\"", "torchcheck"),
+)  # fmt: skip
+
+
+class Ambiguous(NamedTuple):
+    """An error text with several causes: who the candidates are, and the command whose answer decides."""
+
+    needle: str
+    pattern: str
+    candidates: tuple[str, ...]
+    decide: str
+
+
+A = Ambiguous
+AMBIGUOUS: Final = (
+    A("from versions: none", r"\(from versions: none\)",
+      ("no-wheel-32bit-python", "no-wheel-for-python", "network-unreachable", "ssl-proxy-ca", "index-server-fault", "wrong-index", "pip-too-old"),
+      '{py} -c "import struct, sys, platform; print(sys.version, struct.calcsize(\'P\') * 8, platform.machine())"'),
+    A("could not find a version", r"Could not find a version that satisfies the requirement (?:torch|torchvision|torchaudio)\b",
+      ("no-wheel-for-python", "no-wheel-32bit-python", "wrong-index", "pip-too-old"),
+      '{py} -c "import struct, sys, platform; print(sys.version, struct.calcsize(\'P\') * 8, platform.machine())"'),
+    A("for the current platform", r"doesn't have a source distribution or wheel for the current platform",
+      ("no-wheel-for-python", "uv-resolution", "no-wheel-arch", "no-wheel-macos-intel", "no-wheel-musl"),
+      '{py} -c "import sysconfig, sys; print(sysconfig.get_platform(), sys.version)"'),
+    A("supported wheel on this platform", r"is not a supported wheel on this platform",
+      ("no-wheel-for-python", "no-wheel-32bit-python", "no-wheel-arch", "pip-too-old"), "{py} -m pip debug --verbose"),
+    A("found no nvidia driver", r"Found no NVIDIA driver", ("driver-missing", "gpu-not-visible", "driver-not-loaded", "no-gpu"), "nvidia-smi"),
+    A("no cuda gpus are available", r"No CUDA GPUs are available",
+      ("cuda-visible-devices", "gpu-not-visible", "no-gpu", "driver-not-loaded"), "nvidia-smi -L"),
+    A("no cuda-capable device", r"no CUDA-capable device is detected",
+      ("cuda-visible-devices", "gpu-not-visible", "no-gpu", "driver-not-loaded"), "nvidia-smi -L"),
+    A("cuda-capable devices are busy", r"all CUDA-capable devices are busy or unavailable",
+      ("gpu-memory-held", "gpu-not-visible", "driver-too-old", "driver-not-loaded", "mig"), "nvidia-smi"),
+    A("no kernel image is available", r"no kernel image is available|cudaErrorNoKernelImageForDevice",
+      ("gpu-arch-too-new", "gpu-arch-dropped", "extension-abi-mismatch", "driver-ptx-too-old", "broken-wheel"),
+      '{py} -c "import torch; print(torch.__version__, torch.cuda.get_arch_list(), torch.cuda.get_device_capability())"'),
+    A("unspecified launch failure", r"unspecified launch failure",
+      ("gpu-hardware-fault", "cuda-unknown-after-suspend", "verify-failed"), "sudo dmesg | grep -i xid"),
+    A("illegal memory access", r"an illegal memory access was encountered",
+      ("gpu-hardware-fault", "extension-abi-mismatch", "verify-failed"), "torchcheck verify --device cuda"),
+    A("cuda unknown error", r"CUDA unknown error|CUDA error: unknown error",
+      ("cuda-unknown-after-suspend", "gpu-not-visible", "driver-not-loaded"), "ls -l /dev/nvidia-uvm; dmesg | grep -i nvidia | tail"),
+    A("launch timed out", r"the launch timed out and was terminated", ("win-tdr", "gpu-hardware-fault"), "sudo dmesg | grep -i xid"),
+    A("torch not compiled with cuda", r"Torch not compiled with CUDA enabled",
+      ("cpu-wheel-on-gpu-box", "conda-cpu-build", "no-gpu"), '{py} -c "import torch; print(torch.__version__, torch.version.cuda)"'),
+    A("numpy is not available", r"Numpy is not available", ("numpy2-abi", "numpy-missing-or-old"), '{py} -c "import numpy; print(numpy.__version__)"'),
+    A("do not match the hashes", r"DO NOT MATCH THE HASHES",
+      ("download-interrupted", "pip-cache-corrupt", "index-server-fault"), "{pip} install --no-cache-dir torch"),
+    A("winerror 126", r"WinError 126\b", ("win-vcredist", "win-dll-load-failed"), "dumpbin /dependents"),
+    A("out of memory", r"CUDA out of memory|HIP out of memory|CUDA error: out of memory", ("gpu-memory-held",), "nvidia-smi"),
+    A("cannot allocate memory", r"\[Errno 12\]|DefaultCPUAllocator: (?:not enough|can't allocate) memory", ("shm-too-small", "pip-memoryerror"), "free -h; df -h /dev/shm"),
+    A("killed", r"^\s*(?:\S+:\s*line \d+:\s*\d+\s*)?Killed\b", ("pip-memoryerror", "torch-import-crash"), "sudo dmesg | grep -i 'killed process'"),
+    A("segmentation fault", r"Segmentation fault|segfault|\bSIGSEGV\b|0xC0000005|-1073741819\b|\b3221225477\b",
+      ("torch-import-crash", "library-path-conflict"), '{py} -X faulthandler -c "import torch"'),
+    A("undefined symbol", r"undefined symbol", ("extension-abi-mismatch", "companion-mismatch", "library-path-conflict", "duplicate-install"), "{pip} list"),
+    A("cannot open shared object file", r"cannot open shared object file",
+      ("nvidia-deps-broken", "companion-mismatch", "extension-abi-mismatch", "library-path-conflict"), "{pip} check"),
+    A("is_available", r"(?:torch\.)?cuda\.is_available(?:\(\))?[^\n]{0,20}\n?[^\n]{0,10}\bFalse\b",
+      ("cpu-wheel-on-gpu-box", "driver-missing", "driver-too-old", "gpu-not-visible", "cuda-visible-devices", "no-gpu"),
+      '{py} -c "import torch; print(torch.__version__, torch.version.cuda); torch.cuda.init()"'),
+)  # fmt: skip
+
+# What shows that a text speaks of a failure at all: a notice about a newer pip, or a FutureWarning, does not.
+FAILURE: Final = (
+    r"Traceback \(most recent call last\)|\b\w*(?:Error|Exception)\b\s*[:(\]]|\berror\b\s*[:\[(]|\bERROR\b|\bfatal\b|WinError|\[Errno|"
+    r"Segmentation fault|core dumped|Illegal instruction|\bKilled\b|Abort trap|\bfailed\b|\bcannot\b|could not (?!collect)|not found\b|"
+    r"undefined symbol|not available|no longer support|is not compatible|unable to|insufficient|mismatch|timed out|\bXid\b"
+)
