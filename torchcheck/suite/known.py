@@ -45,6 +45,14 @@ class Defect:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect(
+        "normalisation.single_element",
+        "LayerNorm over a single element gives its weight a gradient of rounding noise where there is none",
+        "leave the weight out (elementwise_affine=False): over one element it does nothing",
+        "https://github.com/pytorch/pytorch/issues/188375",
+        what="gradient by the weight",
+        at_most=0.1,
+    ),
+    Defect(
         "activations.hardsigmoid.backward",
         "the float64 gradient of Hardsigmoid multiplies by 1/6 rounded to float32 (3e-8 relative)",
         "train in float32, where it is exact, or write clamp(x + 3, 0, 6) / 6 where float64 matters",
