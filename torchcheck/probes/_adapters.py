@@ -83,7 +83,7 @@ def _instances(host: Host) -> list[str]:
     """Give the PCI devices that are present; where nobody can tell, all that ever were."""
     present = host.script("display_adapters").get("present")
     if present is not None:
-        return sorted(str(name) for name in present)
+        return [str(name) for name in present]
     devices = (host.registry(f"{ENUM}\\PCI") or {}).get("keys", [])
     makers = [device for device in devices if re.match(r"VEN_(10DE|1002|8086|1414)&", device, re.IGNORECASE)]
     nested = ((device, (host.registry(f"{ENUM}\\PCI\\{device}") or {}).get("keys", [])) for device in makers)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torchcheck.facts import UNKNOWN, Drivers, Gpu, NvidiaDriver
 from torchcheck.host import Host
 from torchcheck.probes import Asked, _nvidia_smi
 from torchcheck.probes._adapters import Adapter, adapters
+from torchcheck.probes.memory import meminfo
 from torchcheck.probes.system import container
 from torchcheck.wheels import gpus
 
@@ -31,6 +33,9 @@ TEGRA = {"tegra210": ("Tegra X1", "5.3"), "tegra186": ("Tegra X2", "6.2"), "tegr
          "tegra234": ("Orin", "8.7"), "tegra264": ("Thor", "11.0")}  # fmt: skip
 """Jetson's systems on a chip, whose GPU is no PCI device: name and compute capability (NVIDIA, "Jetson modules")."""
 
+UNIFIED = frozenset({"5.3", "6.2", "7.2", "8.7", "11.0", "12.1"})
+"""Compute capabilities of GPUs that share the memory of the processor: Jetson, and GB10."""
+
 
 def probe(asked: Asked) -> dict[str, Any]:
     """Describe driver and GPUs."""
@@ -40,7 +45,7 @@ def probe(asked: Asked) -> dict[str, Any]:
     on_bus = adapters(host, "nvidia")
     driver, listed, notes = (_windows if host.machine().get("os") == "windows" else _linux)(host, on_bus)
     found = (*listed, *(_of_adapter(one) for one in _unlisted(on_bus, listed)), *_jetson(host, listed))
-    return {"drivers": Drivers(nvidia=driver), "gpus": found, "notes": notes}
+    return {"drivers": Drivers(nvidia=driver), "gpus": tuple(_with_memory(host, gpu) for gpu in found), "notes": notes}
 
 
 Answer = tuple[NvidiaDriver | None, tuple[Gpu, ...], tuple[str, ...]]
@@ -90,9 +95,10 @@ def _asked(host: Host) -> tuple[NvidiaDriver | None, tuple[Gpu, ...], tuple[str,
         driver = NvidiaDriver(said.get("driver", UNKNOWN), said.get("cuda", UNKNOWN), None)
         return driver, listed, tuple(_remarks(said))
     smi = _nvidia_smi.ask(host)
-    notes = (f"NVML: {said.get('detail') or said.get('error')}",) if smi is None or smi.error else ()
+    absent = said.get("error") in {"LIBRARY_NOT_FOUND", "missing"}
+    notes = (f"NVML: {said.get('detail') or said.get('error')}",) if not absent and (smi is None or smi.error) else ()
     if smi is None:
-        error = said.get("detail") if said.get("error") not in {"LIBRARY_NOT_FOUND", "NO_BINDINGS", "missing"} else None
+        error = None if absent or said.get("error") == "NO_BINDINGS" else said.get("detail") or said.get("error")
         return (NvidiaDriver(said.get("driver", UNKNOWN), UNKNOWN, error), (), notes) if error else (None, (), notes)
     return NvidiaDriver(smi.driver or UNKNOWN, smi.cuda or UNKNOWN, smi.error), smi.gpus, notes
 
@@ -153,6 +159,13 @@ def _jetson(host: Host, listed: Sequence[Gpu]) -> tuple[Gpu, ...]:
     if known is None or listed:
         return ()
     return (Gpu("nvidia", f"{known[0]} (nvgpu)", None, UNKNOWN, known[1], None),)
+
+
+def _with_memory(host: Host, gpu: Gpu) -> Gpu:
+    """Give an integrated GPU, which has no memory of its own, that of the machine."""
+    if gpu.memory or gpus.compute_capability(None, gpu.name) not in UNIFIED:
+        return gpu
+    return replace(gpu, memory=meminfo(host.read("/proc/meminfo") or "").get("MemTotal", UNKNOWN))
 
 
 def _undriven(host: Host, on_bus: Sequence[Adapter]) -> Iterator[str]:
