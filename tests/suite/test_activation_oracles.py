@@ -17,11 +17,37 @@ CASES = [(row, arguments) for row in oracle.POINTWISE for arguments in row.argum
 IDS = [f"{row.name}{sorted(arguments.items())}" for row, arguments in CASES]
 ONE, TWO = Decimal(1), Decimal(2)
 # torch.nn.modules.activation.__all__ of torch 2.13.
-LISTED = set(
-    "Threshold ReLU RReLU Hardtanh ReLU6 Sigmoid Hardsigmoid Tanh SiLU Mish Hardswish ELU CELU SELU GLU GELU Hardshrink "
-    "LeakyReLU LogSigmoid Softplus Softshrink MultiheadAttention PReLU Softsign Tanhshrink Softmin Softmax Softmax2d "
-    "LogSoftmax".split()
-)
+LISTED = {
+    "Threshold",
+    "ReLU",
+    "RReLU",
+    "Hardtanh",
+    "ReLU6",
+    "Sigmoid",
+    "Hardsigmoid",
+    "Tanh",
+    "SiLU",
+    "Mish",
+    "Hardswish",
+    "ELU",
+    "CELU",
+    "SELU",
+    "GLU",
+    "GELU",
+    "Hardshrink",
+    "LeakyReLU",
+    "LogSigmoid",
+    "Softplus",
+    "Softshrink",
+    "MultiheadAttention",
+    "PReLU",
+    "Softsign",
+    "Tanhshrink",
+    "Softmin",
+    "Softmax",
+    "Softmax2d",
+    "LogSoftmax",
+}
 
 
 def sigmoid(x):
