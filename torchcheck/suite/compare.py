@@ -134,11 +134,17 @@ def close(
             f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
         )
     cancels = cancel if isinstance(cancel, Sequence) else [float(cancel)] * len(got)
-    cells = list(zip(got, expected, cancels))
-    errors = {cell: _error(*cell, fmt, floor) for cell in set(cells)}  # periodic data has few different cells
-    worst = max(errors.values(), default=-1.0)
-    at = next((i for i, cell in enumerate(cells) if errors[cell] == worst), -1)
-    wrong = sum(errors[cell] > bound for cell in cells) if worst > bound else 0
+    try:
+        u = fmt.u  # the usual case, at the speed of a comprehension; what is not finite is looked at one by one
+        errors = [abs(g - e) / (u * (abs(e) + c) + floor) for g, e, c in zip(got, expected, cancels)]
+        finite = sum(errors) < math.inf
+    except (ZeroDivisionError, OverflowError):
+        finite = False
+    if not finite:
+        errors = [_error(g, e, c, fmt, floor) for g, e, c in zip(got, expected, cancels)]
+    worst = max(errors, default=-1.0)
+    at = errors.index(worst) if errors else -1
+    wrong = sum(error > bound for error in errors) if worst > bound else 0
     return _worst(what, got, expected, given=given, wrong=wrong, at=at, measured=worst, bound=bound, unit="u")
 
 
