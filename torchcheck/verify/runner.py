@@ -352,11 +352,14 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     """Give the target the user's environment, with relative import paths bound to the user's folder.
 
     The worker's own folder is an empty one, so that no `random.py` of the user's is taken for the standard library's;
-    PYTHONSAFEPATH does the same for the processes that multiprocessing spawns.
+    PYTHONSAFEPATH does the same for the processes that multiprocessing spawns. Idle OpenMP threads are to sleep, not to
+    spin: where others use the processor too, spinning makes the many short parallel regions of the suite wait for their
+    own threads (measured: 33 s against 9 s at a load of 5 on 2 cores). It changes no result.
     """
     made = dict(os.environ if env is None else env)
     if made.get("PYTHONPATH"):
         made["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in made["PYTHONPATH"].split(os.pathsep))
+    made.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return {**made, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
