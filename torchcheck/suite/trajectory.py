@@ -27,8 +27,9 @@ from .context import Context
 from .oracles import optimizers as oracle
 
 # A vector with SIMD body and tail, a transposed matrix, one lane alone; more lanes than a thousand, in two tensors.
-LAYOUTS = (("plain", (67,)), ("transposed", (6, 7)), ("plain", (1,)))
-WIDE = (("plain", (1103,)), ("plain", (37,)))
+Layouts = tuple[tuple[str, tuple[int, ...]], ...]
+LAYOUTS: Layouts = (("plain", (67,)), ("transposed", (6, 7)), ("plain", (1,)))
+WIDE: Layouts = (("plain", (1103,)), ("plain", (37,)))
 U32, U64 = FORMATS["float32"].u, FORMATS["float64"].u
 
 
@@ -38,7 +39,11 @@ class Problem:
 
     start: tuple[float, ...]
     gradients: tuple[tuple[float, ...], ...]
-    layouts: tuple[tuple[str, tuple[int, ...]], ...]
+    layouts: Layouts
+
+    def first(self, steps: int) -> Problem:
+        """Give the problem of the first steps alone."""
+        return Problem(self.start, self.gradients[:steps], self.layouts)
 
     def pieces(self, lanes: Sequence[float]) -> list[Sequence[float]]:
         """Cut flat lanes into one piece a tensor."""
@@ -50,20 +55,24 @@ class Problem:
         return cut
 
 
+Scales = tuple[tuple[float, float], ...]
+SCALES: Scales = ((0, 0), (-9, -6), (-4, -2), (-2, 1), (-2, 1), (-1, 0))
+
+
 def problem(
-    rng: random.Random,
-    steps: int,
-    layouts: tuple[tuple[str, tuple[int, ...]], ...] = LAYOUTS,
-    *,
-    scales: Sequence[tuple[float, float]] = ((0, 0), (-9, -6), (-4, -2), (-2, 1), (-2, 1), (-1, 0)),
-    name: str = "float32",
+    context: Context, steps: int, layouts: Layouts = LAYOUTS, *, scales: Scales = SCALES, name: str = "float32"
 ) -> Problem:
     """Draw a problem: lanes whose gradients are zero, tiny (epsilon counts), small and large, by decades in `scales`.
 
     Every ninth lane starts at zero, so that nothing but the movement is seen there; every seventh has gradients of one
-    sign. All numbers are rounded to the format `name`.
+    sign. All numbers are rounded to the format `name`. A run's seed gives all optimizers the same problem, drawn once.
     """
-    round_ = FORMATS[name].round
+    return _problem(context.seed, steps, layouts, scales, name)
+
+
+@functools.lru_cache(maxsize=16)
+def _problem(seed: int, steps: int, layouts: Layouts, scales: Scales, name: str) -> Problem:
+    rng, round_ = random.Random(f"{seed} {steps} {layouts} {name}"), FORMATS[name].round  # noqa: S311 - no secrets
     lanes = sum(math.prod(shape) for _, shape in layouts)
     start = tuple(round_(rng.gauss(0, 1) * 10 ** rng.uniform(-2, 0)) if i % 9 else 0.0 for i in range(lanes))
     sizes = [0.0 if scale == (0, 0) else 10 ** rng.uniform(*scale) for scale in _cycle(scales, lanes)]
@@ -77,7 +86,7 @@ def problem(
     return Problem(start, gradients, layouts)
 
 
-def _cycle(scales: Sequence[tuple[float, float]], lanes: int) -> Iterator[tuple[float, float]]:
+def _cycle(scales: Scales, lanes: int) -> Iterator[tuple[float, float]]:
     return (scales[i % len(scales)] for i in range(lanes))
 
 
@@ -130,7 +139,17 @@ def implementations(context: Context, cls: str) -> dict[str, dict[str, bool]]:
 
 
 def refused(context: Context, cls: str) -> str | None:
-    """Say why torch refuses the fused implementation here, or None when it takes it."""
+    """Say why torch refuses the fused implementation here, or None when it takes it; asked once."""
+    asked = (cls, context.device, context.dtype_name)
+    if asked not in _refusals:
+        _refusals[asked] = _refusal(context, cls)
+    return _refusals[asked]
+
+
+_refusals: dict[tuple[str, str, str | None], str | None] = {}
+
+
+def _refusal(context: Context, cls: str) -> str | None:
     p = context.tensor([1.0], grad=True)
     p.grad = context.tensor([1.0])
     try:

@@ -412,7 +412,7 @@ def resumes(context: Context, row: Schedule) -> None:
     _compare(context, [rates[1] for rates in resumed], want, BASES[1], "rate of group 1 after resuming")
 
 
-@check(oracle="closed form of the schedule", devices="once", each=SCHEDULES, needs=_needs)
+@check(oracle="closed form of the schedule", level="full", devices="once", each=SCHEDULES, needs=_needs)
 def tensor_rate(context: Context, row: Schedule) -> None:
     """Scheduler {row} sets the same rates when the optimizer holds them as tensors."""
     with warnings.catch_warnings():

@@ -21,7 +21,7 @@ DYADIC: Mapping[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@check(oracle="rational arithmetic", level="quick", dtypes=("float32",), each=DYADIC)
+@check(oracle="rational arithmetic", dtypes=("float32",), each=DYADIC)
 def fractions(context: Context, row: tuple[dict[str, Any], int]) -> None:
     """SGD ({row}) with dyadic numbers takes steps that are exact, bit for bit, in every implementation."""
     options, steps = row

@@ -28,10 +28,10 @@ FACTORED: tuple[dict[str, Any], ...] = (
 )
 
 
-@check(oracle=FORMULA, level="quick", dtypes=("float32", "float64"), needs=("torch.optim.Adafactor",))
+@check(oracle=FORMULA, dtypes=("float32", "float64"), needs=("torch.optim.Adafactor",))
 def adafactor(context: Context) -> None:
     """Adafactor takes the steps of its formula on vectors, matrices and stacks of matrices, however implemented."""
-    given = trajectory.problem(context.rng(), 4, SHAPES, scales=((0, 0), (-4, -2), (-2, 1), (-1, 0)))
+    given = trajectory.problem(context, 4, SHAPES, scales=((0, 0), (-4, -2), (-2, 1), (-1, 0)))
     machine = FORMATS[str(context.dtype_name)].u * 2
     with trajectory.one_thread(context.torch):
         for options in FACTORED[: None if context.at_least("default") else 2]:
@@ -92,12 +92,11 @@ MUONS = (
 )
 
 
-@check(oracle=FORMULA, level="quick", dtypes=("float32",), each=MUONS, needs=("torch.optim.Muon",))
+@check(oracle=FORMULA, dtypes=("float32",), each=MUONS, needs=("torch.optim.Muon",))
 def muon(context: Context, row: Orthogonal) -> None:
     """Muon with {row} orthogonalises its momentum as its formula says, to the precision that it works in."""
-    rng = context.rng()
     for shape in ((6, 9), (9, 6)):
-        given = trajectory.problem(rng, 3, (("plain", shape),), scales=((-1, 0),))
+        given = trajectory.problem(context, 3, (("plain", shape),), scales=((-1, 0),))
         params = trajectory.tensors(context, given, given.start, grad=True)
         gradients = [trajectory.tensors(context, given, step) for step in given.gradients]
         optimizer = trajectory.build(context, "Muon", params, row.options)
