@@ -45,6 +45,15 @@ class Defect:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect(
+        "attention.nan",
+        "scaled_dot_product_attention on the CPU turns a query row of NaN into zeros, which hides a diverged model",
+        "check inputs with torch.isnan, or use torch.nn.attention.sdpa_kernel(SDPBackend.MATH) while looking for NaN",
+        "https://github.com/pytorch/pytorch/issues/141128",
+        since="2.2",
+        devices=("cpu",),
+        what="a NaN query row",
+    ),
+    Defect(
         "normalisation.single_element",
         "LayerNorm over a single element gives its weight a gradient of rounding noise where there is none",
         "leave the weight out (elementwise_affine=False): over one element it does nothing",
