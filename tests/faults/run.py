@@ -1,28 +1,39 @@
 """Plant faults in a stock torch and see whether verify notices: `python tests/faults/run.py PYTHON [GLOB…]`.
 
-Each fault gets a process of its own, with tests/faults/hook on its PYTHONPATH; torch itself is not touched.
+    python tests/faults/run.py …/bin/python 'optimizers.*'          one line a fault: which check noticed it first
+    python tests/faults/run.py …/bin/python layers.mse_factor --all every check that notices
+    python tests/faults/run.py …/bin/python NAME --isolated         as a user's machine would: `verify`, a process of its own
+    python tests/faults/run.py …/bin/python --mutants 'mm*'         every operator that the suite calls, wrong by a little
+    python tests/faults/run.py …/bin/python --readme [--mutants]    all of them, and the table in README.md
 
-    python tests/faults/run.py …/bin/python 'optimizers.*'      one line a fault: which check noticed it first
-    python tests/faults/run.py …/bin/python losses.mse --all    every check that notices
-    python tests/faults/run.py …/bin/python --readme            the whole corpus, and the table in README.md
+torch itself is never touched: a fault is planted in a process that has just imported it. Faults share one interpreter,
+which forks for each (forked.py; not on Windows); `--isolated` gives each the whole of `verify`, with tests/faults/hook
+on its PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import fnmatch
+import json
 import os
+import subprocess
 import sys
 import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1])]
-from torchcheck.verify import runner
+from torchcheck.verify import runner  # noqa: E402 - the sources beside this file
 
+KINDS = {
+    "uniform": "every element times 1 + 1e-4",
+    "lane": "one element in 1,000 (the first) off by 1e-3",
+    "inner": "one element in 1,000 (the 518th) off by 1e-3",
+}
 BAD = ("fail", "error", "crash", "timeout")
 
 
@@ -81,10 +92,8 @@ def _told(event: dict) -> str:
     return event["id"] + (f"[{event['dtype']}]" if event["dtype"] else "") + f" {event['status']}: {event['detail']}"
 
 
-def corpus() -> dict:
-    """Read the table of faults without torch: its modules are asked for their functions' names and words alone."""
-    import ast
-
+def corpus() -> dict[str, dict]:
+    """Read the table of faults without torch: names, words and options stand in the source."""
     found = {}
     for path in sorted((HERE / "planted").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -95,6 +104,52 @@ def corpus() -> dict:
                 options = {k.arg: ast.literal_eval(k.value) for k in marks[0].keywords}
                 found[f"{path.stem}.{node.name}"] = {"what": ast.get_docstring(node), **options}
     return found
+
+
+# Where a fault of a group is likely to show: those checks run first, so that a noticed fault costs little.
+TOPICS = {
+    "activations": ["activations"],
+    "autograd": ["autograd", "movement", "reductions", "backprop"],
+    "layers": ["normalisation", "losses", "attention", "layers", "recurrent"],
+    "optimizers": ["optimizers", "rates"],
+    "products": ["matmul", "convolution", "pooling", "backprop"],
+    "schedules": ["schedules", "rates"],
+    "training": ["training", "randomness", "precision", "data"],
+}
+
+
+def ask(python: str, job: dict) -> Iterator[dict]:
+    """Give forked.py a job in the target interpreter and read its answers."""
+    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    argv = [python, str(HERE / "forked.py")]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+    ) as process:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.close()
+        yield from map(json.loads, process.stdout)
+
+
+def try_forked(python: str, names: list[str], job: dict) -> Iterator[tuple[str, Verdict]]:
+    """Try faults in forks of one interpreter; what the sound torch fails already counts for none of them."""
+    (sound,) = ask(python, {**job, "faults": [""], "everything": True})
+    if sound["noticed"]:
+        print("the sound torch fails:", *sound["noticed"], sep="\n  ")
+    job = {**job, "faults": names, "ignore": sound["keys"]}
+    job.setdefault("first", {name: TOPICS.get(name.partition(".")[0], []) for name in names})
+    for answer in ask(python, job):
+        yield answer["fault"], Verdict(answer["planted"], answer["noticed"], answer["compared"], answer["seconds"])
+
+
+def mutants(python: str, globs: list[str], job: dict) -> dict[str, list]:
+    """Name the mutants of every operator that the suite calls, each with the checks that call it."""
+    (recorded,) = ask(python, {**job, "record": True})
+    chosen = {
+        op: keys
+        for op, keys in recorded["operators"].items()
+        if any(fnmatch.fnmatchcase(op.removeprefix("aten::"), g) for g in globs)
+    }
+    return {f"mutant:{op}:{kind}": keys for op, keys in sorted(chosen.items()) for kind in KINDS}
 
 
 def table(rows: dict[str, tuple[dict, Verdict]]) -> str:
@@ -115,59 +170,89 @@ def table(rows: dict[str, tuple[dict, Verdict]]) -> str:
     return "\n".join(lines)
 
 
-def write_readme(rows: dict[str, tuple[dict, Verdict]], about: str) -> None:
-    """Put the table between the marks in README.md."""
+def write_readme(part: str, text: str) -> None:
+    """Put text between the marks of a part of README.md."""
     path = HERE / "README.md"
-    text = path.read_text(encoding="utf-8")
-    head, _, rest = text.partition("<!-- corpus -->")
-    tail = rest.partition("<!-- end of corpus -->")[2]
-    made = f"{head}<!-- corpus -->\n{about}\n\n{table(rows)}\n<!-- end of corpus -->{tail}"
-    path.write_text(made, encoding="utf-8")
+    head, _, rest = path.read_text(encoding="utf-8").partition(f"<!-- {part} -->")
+    tail = rest.partition(f"<!-- end of {part} -->")[2]
+    path.write_text(f"{head}<!-- {part} -->\n{text}\n<!-- end of {part} -->{tail}", encoding="utf-8")
 
 
 def main() -> None:
     """Run from the command line; exit code 1 when a visible fault was not noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python")
-    parser.add_argument("faults", nargs="*", default=["*"], help="globs over their names")
+    parser.add_argument(
+        "faults", nargs="*", default=["*"], help="globs over their names (of operators, with --mutants)"
+    )
     parser.add_argument(
         "--all", action="store_true", dest="everything", help="go on after the first check that notices"
     )
     parser.add_argument("--level", default="default", choices=("quick", "default", "full"))
     parser.add_argument("--select", action="append", default=[], help="only these checks")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--isolated", action="store_true")
+    parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--readme", action="store_true")
     asked = parser.parse_args()
-    python, faults = str(Path(asked.python).absolute()), corpus()
-    names = [n for n in faults if any(fnmatch.fnmatchcase(n, glob) for glob in asked.faults)]
-    lock, rows = threading.Lock(), {}
-
-    def one(name: str) -> None:
-        about = faults[name]
-        level = "full" if about.get("level") == "full" else asked.level
-        verdict = try_fault(python, name, level=level, select=tuple(asked.select), everything=asked.everything)
-        with lock:
-            rows[name] = (about, verdict)
-            print(_line(name, about, verdict, everything=asked.everything), flush=True)
-
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(one, names))
-    visible = [n for n in names if not faults[n].get("unseen")]
-    missed = [n for n in visible if not rows[n][1].noticed]
-    summary = f"{len(visible) - len(missed)} of {len(visible)} visible faults noticed"
-    print(summary, *missed, sep="\n  ")
-    if asked.readme:
-        write_readme({n: rows[n] for n in names}, f"{summary}, level `{asked.level}`.")
+    python = str(Path(asked.python).absolute())
+    job = {"level": asked.level, "jobs": asked.jobs, "everything": asked.everything, "select": asked.select}
+    missed = (run_mutants if asked.mutants else run_corpus)(python, asked, job)
     sys.exit(bool(missed))
 
 
-def _line(name: str, about: dict, verdict: Verdict, *, everything: bool) -> str:
+def run_corpus(python: str, asked: argparse.Namespace, job: dict) -> list[str]:
+    """Try the faults that were asked for, print a line each, and give the names of the visible ones that were missed."""
+    faults = corpus()
+    names = [name for name in faults if any(fnmatch.fnmatchcase(name, glob) for glob in asked.faults)]
+    deep = [name for name in names if faults[name].get("level") == "full" and asked.level != "full"]
+    tried = _each(python, [n for n in names if n not in deep], job, asked)
+    tried |= _each(python, deep, {**job, "level": "full"}, asked) if deep else {}
+    rows = {name: (faults[name], tried[name]) for name in names}
+    visible = [name for name in names if not faults[name].get("unseen")]
+    missed = [name for name in visible if not rows[name][1].noticed]
+    print(summary := f"{len(visible) - len(missed)} of {len(visible)} visible faults noticed", *missed, sep="\n  ")
+    if asked.readme:
+        write_readme("corpus", f"{summary} at level `{asked.level}`.\n\n{table(rows)}")
+    return missed
+
+
+def _each(python: str, names: list[str], job: dict, asked: argparse.Namespace) -> dict[str, Verdict]:
+    if asked.isolated:
+        options = {"level": job["level"], "select": tuple(asked.select), "everything": asked.everything}
+        answers = ((name, try_fault(python, name, **options)) for name in names)
+    else:
+        answers = try_forked(python, names, job)
+    tried = {}
+    for name, verdict in answers:
+        tried[name] = verdict
+        print(_line(name, verdict, everything=asked.everything), flush=True)
+    return tried
+
+
+def run_mutants(python: str, asked: argparse.Namespace, job: dict) -> list[str]:
+    """Try both mutations of the operators that were asked for; print the survivors and give their names."""
+    found = mutants(python, asked.faults, job)
+    survivors, counts = [], {kind: [0, 0] for kind in KINDS}
+    for name, verdict in try_forked(python, list(found), {**job, "only": found}):
+        kind = name.rpartition(":")[2]
+        counts[kind][1] += 1
+        counts[kind][0] += bool(verdict.noticed)
+        if not verdict.noticed or verdict.planted != "planted":
+            survivors.append(name)
+            print(_line(name, verdict, everything=False), flush=True)
+    lines = [f"| {kind} | {KINDS[kind]} | {killed} of {tried} |" for kind, (killed, tried) in counts.items()]
+    print(*lines, sep="\n")
+    if asked.readme:
+        write_readme("mutants", "\n".join(["| mutation | of every result | noticed |", "|---|---|---|", *lines]))
+    return survivors
+
+
+def _line(name: str, verdict: Verdict, *, everything: bool) -> str:
     if verdict.planted != "planted":
         return f"NOT PLANTED {name}: {verdict.planted.strip().splitlines()[-1]}"
     if not verdict.noticed:
-        return (
-            f"{'unseen' if about.get('unseen') else 'MISSED':8} {name} ({verdict.compared} checks, {verdict.seconds} s)"
-        )
+        return f"MISSED   {name} ({verdict.compared} checks, {verdict.seconds} s)"
     shown = verdict.noticed if everything else verdict.noticed[:1]
     return f"noticed  {name} ({verdict.seconds} s)\n" + "\n".join(f"           {text[:220]}" for text in shown)
 

@@ -56,9 +56,8 @@ def corpus() -> dict[str, Fault]:
 
 def plant(name: str) -> None:
     """Plant one fault, or a mutant ("mutant:aten::mm:uniform"), in this process, where torch has been imported."""
-    if name.startswith(("mutant:", "record:")):
-        mutants = importlib.import_module("planted.mutants")
-        getattr(mutants, name.partition(":")[0])(name.partition(":")[2])
+    if name.startswith("mutant:"):
+        importlib.import_module("planted.mutants").mutant(name.partition(":")[2])
         return
     importlib.import_module(f"planted.{name.partition('.')[0]}")
     _faults[name].plant()
