@@ -269,7 +269,7 @@ def _status(handler: _Handler, _answer: Answer, value: Any) -> None:
 
 def _redirect(handler: _Handler, _answer: Answer, value: Any) -> None:
     handler.send_response(302)
-    handler.send_header("Location", str(value) + handler.path if str(value).endswith(":") else str(value))
+    handler.send_header("Location", str(value).replace("{path}", handler.path))
     handler.send_header("Content-Length", "0")
     handler.end_headers()
 
@@ -322,7 +322,7 @@ def _silence(handler: _Handler, _answer: Answer, _value: Any) -> None:
 
 KINDS: dict[str, Callable[[_Handler, Answer, Any], None]] = {
     "status": _status,  # value: the HTTP status
-    "redirect": _redirect,  # value: a URL; one that ends in ":" gets the asked path appended
+    "redirect": _redirect,  # value: a URL, in which {path} is the path that was asked for
     "cut": _cut,
     "corrupt": _corrupt,
     "drip": _drip,  # value: bytes a second

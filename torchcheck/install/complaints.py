@@ -58,9 +58,10 @@ COMPLAINTS = (
         "hash-mismatch",
         r"DO NOT MATCH THE HASHES|Hash mismatch for",
         InstallError,
-        "A downloaded file is not the one that the index promises: its hash differs.",
+        "A downloaded file is not the one that the index promises: its hash differs (cut off, or altered on the way).",
         "Try again without the cache (`python -m pip cache purge`); if it stays, something between you and the index "
         "alters files: a proxy, or an attacker.",
+        again=True,  # pip before 25.1 takes a connection that was cut for the end of the file
     ),
     Complaint(
         "tls-failed",
@@ -127,7 +128,6 @@ COMPLAINTS = (
         UnreachableError,
         "The index is out of order (HTTP {status}).",
         "Try again in some minutes, or give a mirror with --index-url.",
-        again=True,
     ),
     Complaint(
         "file-missing",
@@ -182,7 +182,7 @@ COMPLAINTS = (
     ),
     Complaint(
         "conflict",
-        r"ResolutionImpossible|conflicting dependencies|No solution found when resolving",
+        r"(?m)^ERROR: ResolutionImpossible|have conflicting dependencies|No solution found when resolving",
         TargetError,
         "What is asked for cannot be installed together.",
         "Use a fresh environment: torchcheck install --venv .venv",

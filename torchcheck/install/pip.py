@@ -6,12 +6,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchcheck.errors import TargetError, UnreachableError
 from torchcheck.install import installed
 from torchcheck.install.complaints import understand
+from torchcheck.install.downloads import Downloads
 from torchcheck.install.incoming import Incoming, of_wheel
 from torchcheck.install.streaming import Listener, environment, follow
 
@@ -22,8 +23,6 @@ ALWAYS = ("--no-input", "--disable-pip-version-check")
 PAUSES = (1.0, 3.0)
 """Seconds before the second and third attempt of a fetch that a poor network broke."""
 BARE = {"pip", "setuptools", "wheel"}
-SLOW = 100_000
-"""Bytes a second below which a download is said to be slow."""
 
 
 class Pip:
@@ -37,7 +36,7 @@ class Pip:
         self._version = _version(target)
         self._wheels = os.path.join(staging, "wheels")
         self._log = os.path.join(staging, "pip.log")
-        self._files = _Downloads(on_event)
+        self._raw = self._version >= (24, 1)
 
     def fetch(self, arguments: Sequence[str]) -> list[Incoming]:
         """Resolve what `pip install ARGUMENTS` would install and download it into the staging folder.
@@ -94,7 +93,7 @@ class Pip:
         return ("--break-system-packages",) if chosen and self._version >= (23, 1) else ()
 
     def _network(self) -> tuple[str, ...]:
-        progress = "raw" if self._version >= (24, 1) else "off"
+        progress = "raw" if self._raw else "off"
         resume = ("--resume-retries", "5") if (25, 1) <= self._version < (25, 3) else ()
         return ("--log", self._log, "--verbose", "--progress-bar", progress, *resume)
 
@@ -102,8 +101,8 @@ class Pip:
         """Run pip, again where the network may have been at fault."""
         argv = [self._target.python, "-m", "pip", arguments[0], *ALWAYS, *arguments[1:]]
         for pause in (*PAUSES, None):
-            self._files.reset()
-            code, said = follow(argv, self._staging, environment(self._staging), self._files.hear)
+            with Downloads(self._tell, "" if self._raw else self._staging) as downloads:
+                code, said = follow(argv, self._staging, environment(self._staging), downloads.hear)
             if code == 0:
                 return said
             error, again = understand(said, self._logged())
@@ -201,39 +200,3 @@ def _requirement(item: dict[str, Any]) -> str:
     hashes = info.get("archive_info", {}).get("hashes", {})
     known = f"#sha256={hashes['sha256']}" if "sha256" in hashes else ""
     return f"{item['metadata']['name']} @ {info['url']}{known}"
-
-
-class _Downloads:
-    """Turn pip's lines into events: which file, how far, how fast."""
-
-    def __init__(self, tell: Listener, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
-        self._clock = clock
-        self.reset()
-
-    def reset(self) -> None:
-        self._name, self._since, self._warned = "", self._clock(), False
-
-    def hear(self, line: str) -> None:
-        """Listen to one line."""
-        line = line.strip()
-        if match := re.match(r"Progress (\d+) of (\d+)", line):
-            self._progress(int(match[1]), int(match[2]))
-        elif match := re.match(r"(?:Downloading|Using cached|Processing) (?:\S*/)?([^\s/]+\.whl)(?!\.)", line):
-            self._name, self._since, self._warned = match[1].replace("%2B", "+"), self._clock(), False
-            self._tell({"event": "file", "file": self._name})
-        elif line.startswith(("Installing collected packages", "Attempting uninstall", "Successfully")):
-            self._tell({"event": "step", "text": line})
-        else:
-            self._tell({"event": "log", "text": line})
-
-    def _progress(self, done: int, total: int) -> None:
-        self._tell({"event": "download", "file": self._name, "done": done, "total": total})
-        passed = self._clock() - self._since
-        if not self._warned and passed > 5 and done < total and done / passed < SLOW:
-            self._warned = True
-            left = (total - done) * passed / max(done, 1)
-            text = f"{self._name} comes at {done / passed / 1000:.0f} kB/s and needs {left / 60:.0f} more minutes."
-            self._tell(
-                {"event": "warning", "code": "slow-download", "message": text, "hint": "A mirror: --index-url URL"}
-            )
