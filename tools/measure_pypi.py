@@ -1,8 +1,9 @@
-"""Write torchcheck/wheels/data/pypi.json anew from what PyPI lists: run it after a release of the torch family.
+# ruff: noqa: INP001 - a script, not a package
+"""Write torchcheck/wheels/data/pypi.json anew from what PyPI lists; to be run after a release of the torch family.
 
-For each release: upload date, Requires-Python, and per platform the Python tags with the oldest system that their wheels
-accept (glibc or macOS) and the size of the largest wheel. Yanked files are left out. Nothing else is derived here; what a
-listing cannot tell (kernels, backends, pairings) stands in backends.json with its own sources.
+For each release: upload date, Requires-Python, and per platform the Python tags with the oldest system that their
+wheels accept (glibc or macOS) and the size of the largest wheel. Yanked files are left out. Nothing else is derived
+here; what a listing cannot tell (kernels, backends, pairings) stands in backends.json with its own sources.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def measure(package: str) -> list[dict[str, object]]:
     request = urllib.request.Request(
         f"https://pypi.org/simple/{package}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - https, written above
         listing = json.load(answer)
     rows: dict[str, dict[str, object]] = {}
     for file in listing["files"]:
@@ -77,7 +78,7 @@ def add(rows: dict[str, dict[str, object]], file: dict[str, object], first: Vers
 
 def minimum(platform: str) -> str:
     """Give the oldest glibc or macOS that a platform tag accepts, "" where there is no such bound."""
-    first = platform.split(".")[0]
+    first = platform.partition(".")[0]
     if found := re.match(r"(?:manylinux|macosx)_(\d+)_(\d+)_", first):
         return ".".join(found.groups())
     return OLDEST_GLIBC.get(first.split("_")[0], "")

@@ -2,9 +2,9 @@
 
     python tests/wheels/score_plan.py [CASES.jsonl …]
 
-A case is one JSON object a line: `facts`, `args` and `expect` (`backend`, `torch`, `warnings`, `blockers`, `torchaudio`,
-`mentions`, `index`, `or`). The rules are those of the product, written here once more from the outside: nothing of the
-planner's own tables is used.
+A case is one JSON object a line: `facts`, `args` and `expect` (`backend`, `torch`, `warnings`, `blockers`,
+`torchaudio`, `mentions`, `index`, `or`). The rules are those of the product,
+written here once more from the outside: nothing of the planner's own tables is used.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _honoured(given: Mapping[str, Any], plan: Mapping[str, Any], planned: Mappin
 
 
 def _published(facts: Mapping[str, Any], plan: Mapping[str, Any], planned: Mapping[str, str]) -> Iterator[str]:
-    backend, system, python = plan["backend"], facts.get("system", {}), facts.get("python", {})
+    backend, system = plan["backend"], facts.get("system", {})
     os, machine = system.get("os"), system.get("machine")
     if os == "macos" and (backend not in ("cpu", "mps") or any("+" in v for v in planned.values())):
         yield f"{backend} or a label on macOS"
@@ -136,10 +136,16 @@ def _published(facts: Mapping[str, Any], plan: Mapping[str, Any], planned: Mappi
         yield "rocm on Windows"
     if machine == "aarch64" and (backend.startswith("rocm") or backend == "xpu"):
         yield f"{backend} on aarch64"
-    yield from (f"{n} {v} is not for {backend}" for n, v in planned.items() if "+" in v and not v.endswith(f"+{backend}"))
-    if "torch" not in planned:
-        return
-    torch = Version(planned["torch"].partition("+")[0])
+    yield from (
+        f"{n} {v} is not for {backend}" for n, v in planned.items() if "+" in v and not v.endswith(f"+{backend}")
+    )
+    if "torch" in planned:
+        yield from _released(facts, backend, Version(planned["torch"].partition("+")[0]))
+
+
+def _released(facts: Mapping[str, Any], backend: str, torch: Version) -> Iterator[str]:
+    system, python = facts.get("system", {}), facts.get("python", {})
+    os, machine = system.get("os"), system.get("machine")
     if backend in RANGES and torch not in SpecifierSet(RANGES[backend]):
         yield f"torch {torch} was never built for {backend}"
     short = ".".join((python.get("version") or "").split(".")[:2])
@@ -216,7 +222,9 @@ def main(paths: list[Path]) -> int:
     failed = 0
     for path in paths:
         cases = load(path)
-        faults = {c["id"]: wrong(c, plan(from_json(c["facts"]), Request(**arguments(c["args"]))).as_json()) for c in cases}
+        faults = {
+            c["id"]: wrong(c, plan(from_json(c["facts"]), Request(**arguments(c["args"]))).as_json()) for c in cases
+        }
         failed += sum(map(bool, faults.values()))
         print(f"{path.name}: {sum(not f for f in faults.values())} of {len(cases)} right")
         print("".join(f"  {name}: {'; '.join(found)}\n" for name, found in faults.items() if found), end="")

@@ -1,4 +1,4 @@
-"""From lists of wheel files to builds: grouped, classified, and what the catalog does not know read from the wheels themselves."""
+"""From wheel files to builds: grouped, classified, and read into where the catalog knows nothing (door: network)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Place(Protocol):
 
 
 def builds_of(found: Iterable[tuple[Place, WheelFile]], system: str, web: Web | None = None) -> list[Build]:
-    """Group wheels of one release, backend and platform into builds; wheels of other platforms or backends are left out."""
+    """Group wheels of one release, backend and platform into builds; what is for other platforms is left out."""
     groups: dict[tuple[str, ...], list[tuple[Named, WheelFile]]] = {}
     for place, file in found:
         for named in names(file.name):

@@ -1,4 +1,4 @@
-"""Whole installations that could be made: a build of torch with the companions that go with it, in order of preference (pure)."""
+"""Whole installations that could be made: a torch and the companions that go with it, in order of preference (pure)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from torchcheck.wheels import catalog
-from torchcheck.wheels.builds import Build, allows, kind, numbers, parse, serves_python, toolkit
+from torchcheck.wheels.builds import FAMILY, Build, allows, kind, numbers, parse, serves_python, toolkit
 from torchcheck.wheels.machine import Accelerator
-from torchcheck.wheels.rules import Refusal, Situation, has_kernels, judge
+from torchcheck.wheels.rules import Refusal, Situation, has_kernels, judge, list_of
 
 RANKS: Final = {
     ("cuda", False): 6,
-    ("cuda", True): 6,
-    ("mps", False): 6,
     ("mps", True): 6,
     ("rocm", False): 5,
     ("xpu", False): 4,
     ("rocm", True): 3,
     ("xpu", True): 2,
 }
-"""How much an accelerator is worth by kind and by whether it is integrated: a discrete GPU before one in the processor."""
+"""How much an accelerator is worth, by kind and by whether the processor holds it: discrete GPUs come first."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +69,35 @@ def preference(candidate: Candidate, situation: Situation) -> tuple[Any, ...]:
     """Sort key, greater is better.
 
     The accelerator first, then how many GPUs of a mixed machine it serves, then a complete trio, then the newest torch;
-    among builds of one release what the project calls stable, and the newest toolkit.
+    among builds of one release what the project calls stable, then the one that has the whole family also where not all
+    of it is asked for (somebody may want it later), then the newest toolkit.
     """
     torch = candidate.torch
-    served = [a for a in situation.machine.of(kind(torch.backend)) if a.supported]
+    cuda = [a for a in situation.machine.of("cuda") if kind(torch.backend) == "cuda"]
     return (
         worth(torch, situation),
-        tuple(has_kernels(torch, a) for a in served) if kind(torch.backend) == "cuda" else (),
+        tuple(has_kernels(torch, a) for a in cuda),
         len(candidate.companions),
         torch.release,
         torch.kernels is not None,
         not torch.experimental,
+        0 if candidate.refusal else _family(torch, situation),
         toolkit(torch.backend),
     )
 
 
+def _family(torch: Build, situation: Situation) -> int:
+    asked = set(situation.request.packages) | {"torch"}
+    return sum(isinstance(companion(p, torch, situation), Build) for p in FAMILY if p not in asked)
+
+
 def worth(torch: Build, situation: Situation) -> int:
-    """Rank the accelerator that a build would use; 0 is the processor, less than that a build made for other hardware."""
+    """Rank the accelerator that a build would use; 0 is the processor, -1 hardware that is not here."""
     family = kind(torch.backend)
     if family == "cpu":
         return 0
     if family == "mps":
-        return RANKS["mps", False]
+        return RANKS["mps", True]
     usable = [a for a in situation.machine.of(family) if a.supported and not a.trouble]
     usable = [a for a in usable if family == "xpu" or has_kernels(torch, a)]
     return max((RANKS[a.kind, a.integrated] for a in usable if not (a.integrated and _waits(situation))), default=-1)
@@ -104,16 +109,17 @@ def _waits(situation: Situation) -> bool:
 
 
 def companion(package: str, torch: Build, situation: Situation) -> Build | Missing:
-    """Find the newest build of a companion that goes with a torch, or say why there is none."""
+    """Find the build of a companion that goes with a torch, or say why there is none."""
     here = [b for b in situation.offers.of(package) if b.backend == torch.backend and b.index == torch.index]
     pairing = [b for b in here if pairs(b, torch)]
     if not pairing:
         return Missing(package, _unpaired(package, torch, here, situation))
     fitting = [b for b in pairing if not _unfit(b, situation)]
     if fitting:
-        return max(fitting, key=lambda b: b.release)
+        # A newer companion may allow this torch; the one that was built beside it is the one that was tested with it.
+        return max(fitting, key=lambda b: (catalog.built_for(package, b.version) == torch.version, b.release))
     newest = max(pairing, key=lambda b: b.release)
-    return Missing(package, f"{package} {newest.pin} {_unfit(newest, situation)}")
+    return Missing(package, f"{package} {newest.version} {_unfit(newest, situation)}")
 
 
 def pairs(build: Build, torch: Build) -> bool:
@@ -143,42 +149,39 @@ def _unfit(build: Build, situation: Situation) -> str:
 
 
 def _unpaired(package: str, torch: Build, here: list[Build], situation: Situation) -> str:
-    others = [b for b in situation.offers.of(package) if b.backend == torch.backend or pairs(b, torch)]
-    others = [b for b in others if b not in here]
     if here:
         newest = max(here, key=lambda b: b.release)
-        wants = f", it goes with torch{newest.requires_torch}" if newest.requires_torch else ""
-        return f"no {package} for {torch.backend} goes with torch {torch.version} (the newest there is {newest.version}{wants})"
-    backends = sorted({b.backend for b in others if pairs(b, torch)}, key=lambda b: (kind(b), toolkit(b)))
-    where = f"; those that go with torch {torch.version} are for {', '.join(backends)}" if backends else ""
+        wants = f", for torch {newest.requires_torch.lstrip('=')}" if newest.requires_torch else ""
+        return (
+            f"no {package} for {torch.backend} goes with torch {torch.version} (the newest is {newest.version}{wants})"
+        )
+    same = {b.backend for b in situation.offers.of("torch") if b.version == torch.version}
+    backends = {b.backend for b in situation.offers.of(package) if pairs(b, torch)} & same
+    listed = list_of(sorted(backends, key=lambda b: (kind(b), toolkit(b)))) if backends else ""
+    where = f"; what goes with torch {torch.version} is for {listed}" if backends else ""
     return f"there is no {package} for {torch.backend}{where}"
 
 
 def left_out(candidate: Candidate, situation: Situation) -> list[Accelerator]:
-    """GPUs of the chosen kind that the chosen build has no kernels for."""
+    """GPUs of the chosen kind that the chosen build has no kernels for, each once."""
     family = kind(candidate.torch.backend)
     if family not in ("cuda", "rocm") or candidate.torch.kernels is None:
         return []
-    found = {a.described: a for a in situation.machine.of(family) if not has_kernels(candidate.torch, a)}
-    return [a for a in found.values() if not a.integrated]
+    found = dict.fromkeys(situation.machine.of(family))
+    return [a for a in found if not has_kernels(candidate.torch, a) and not a.integrated]
 
 
 def installed_torch(situation: Situation) -> Build | None:
-    """Give the torch that the target has, as a build, so that companions can be matched to it; None when it has none."""
+    """Give the torch that the target has, as a build that companions can be matched to; None when it has none."""
     facts, system = situation.machine.facts, situation.machine.system
-    version = (facts.packages or {}).get("torch") if facts.packages else None
-    version = version or (str(facts.torch.version) if facts.torch.version else None)
+    loaded = str(facts.torch.version or "")
+    version = (facts.packages or {}).get("torch") or loaded
     if not version:
         return None
-    # The metadata of PyPI's wheels keep the label to themselves; torch.version does not.
-    loaded = str(facts.torch.version or "")
     if "+" not in version and loaded.partition("+")[0] == version:
-        version = loaded
+        version = loaded  # The metadata of PyPI's wheels keep the label to themselves, torch.version does not.
     public, _, label = version.partition("+")
     backend = label or catalog.pypi_backend("torch", public, system) or "cpu"
     known = [b for b in situation.offers.of("torch") if (b.version, b.backend) == (public, backend)]
-    return (
-        known[0]
-        if known
-        else Build("torch", public, backend, system, (), label=label, index=f"{situation.offers.root}/{backend}")
-    )
+    index = f"{situation.offers.root}/{backend}"
+    return known[0] if known else Build("torch", public, backend, system, (), label=label, index=index)

@@ -147,20 +147,20 @@ def _builds(system: str, root: str) -> Iterator[Build]:
     for package in data("pypi")["releases"]:
         for row in data("pypi")["releases"][package]:
             for place in _places(package, row["version"], system, root):
-                for minimum, tags in row["wheels"].get(system, {"tags": {}})["tags"].items():
-                    yield _build(package, row, system, minimum, tags, place)
+                for tags in row["wheels"].get(system, {"tags": {}})["tags"].items():
+                    yield _build(package, row, system, place, tags)
 
 
-def _build(package: str, row: Row, system: str, minimum: str, tags: str, place: Row) -> Build:
+def _build(package: str, row: Row, system: str, place: Row, tags: tuple[str, str]) -> Build:
     version, backend = row["version"], place["id"]
     return Build(
         package=package,
         version=version,
         backend=backend,
         system=system,
-        pythons=tuple(tags.split()),
+        pythons=tuple(tags[1].split()),
         label=place["label"],
-        minimum=place.get("glibc", {}).get(version, minimum),
+        minimum=place.get("glibc", {}).get(version, tags[0]),
         index=place["index"],
         kernels=kernels(version, backend, system) if package == "torch" else None,
         requires_python=row["requires_python"],
@@ -190,7 +190,7 @@ def _places(package: str, version: str, system: str, root: str) -> Iterator[Row]
 
 
 def _has(row: Row, package: str, version: str) -> bool:
-    """Say whether a backend's folder has a release: of torch by its range, of a companion by the torch it was built for."""
+    """Say whether a backend has a release: of torch by its range, of a companion by the torch it was built for."""
     torch = built_for(package, version)
     if torch is None or not within(row["torch"], torch) or torch in row.get("except", []):
         return False

@@ -182,7 +182,7 @@ def _systems(platform: str) -> Iterator[tuple[str, str]]:
 def _minimum(platform: str) -> str:
     if found := re.match(r"(?:manylinux|macosx)_(\d+)_(\d+)_", platform):
         return ".".join(found.groups())
-    return OLD_GLIBC.get(platform.split("_")[0], "")
+    return OLD_GLIBC.get(platform.partition("_")[0], "")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

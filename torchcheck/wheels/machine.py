@@ -78,7 +78,7 @@ class Machine:
 
     @cached_property
     def system(self) -> str:
-        """Platform as builds name it: "linux_x86_64", "macos_arm64" …"""
+        """Platform as builds name it: "linux_x86_64", "macos_arm64" and so on."""
         arm = "aarch64" if self.os == "linux" else "arm64"
         return f"{self.os}_{arm if self.cpu == 'aarch64' else self.cpu}"
 
@@ -146,6 +146,12 @@ class Machine:
         """Version of NVIDIA's driver, None when it is not known (then a current one is assumed)."""
         driver = self.facts.drivers.nvidia
         return (numbers(driver.version) or None) if driver and driver.version else None
+
+    @property
+    def driver_text(self) -> str:
+        """Version of NVIDIA's driver as it writes it ("575.64.03"), "" when it is not known."""
+        driver = self.facts.drivers.nvidia
+        return str(driver.version or "") if driver else ""
 
     @property
     def driver_cuda(self) -> tuple[int, ...] | None:

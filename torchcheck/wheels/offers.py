@@ -1,9 +1,9 @@
-"""What the indexes really have for a machine, asked now: the PyTorch index or a mirror, else what pip is set to (door: network).
+"""What the indexes have for a machine, asked now: PyTorch's or a mirror, else what pip is set to (door: network).
 
     offers = collect(facts, Request(), progress=print)
     plan(facts, Request(), offers)
 
-A release or backend that the catalog has never heard of counts like any other: its kernels are read out of its own wheel.
+A release or backend that the catalog has never heard of counts like any other: its own wheel says what it can run.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _places(root: str, machine: Machine, request: Request, web: Web, failures: l
 
 
 def _served(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> set[str]:
-    """Find the backends that an index has: by its own listing, by the labels of its torch wheels, else by the catalog."""
+    """Find the backends of an index: by its listing, by the labels of its torch wheels, else by the catalog."""
     if request.backend != "auto":
         return {request.backend}
     kinds = {"cpu", *(a.kind for a in machine.accelerators if a.supported)}

@@ -1,20 +1,21 @@
-"""From facts, a request and offers to a plan: which wheels, from where, why, and why not others (pure, deterministic)."""
+"""From facts, a request and offers to a plan: which wheels, from where, why, and why not others (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torchcheck.facts import Facts
 from torchcheck.wheels import catalog
-from torchcheck.wheels.builds import PYPI, Offers, kind
+from torchcheck.wheels.builds import PYPI, Build, Offers
 from torchcheck.wheels.candidates import Candidate, beside, candidates, installed_torch, worth
-from torchcheck.wheels.explain import reasons, rejections, warnings
+from torchcheck.wheels.explain import reasons, rejections
 from torchcheck.wheels.machine import Machine
-from torchcheck.wheels.refuse import gates, refused, unmatched
-from torchcheck.wheels.request import Request
-from torchcheck.wheels.rules import Refusal, Situation, constraint_lines, release_asked_for
+from torchcheck.wheels.notes import warnings
+from torchcheck.wheels.refuse import Blocker, gates, nothing_goes_with, refused, unmatched
+from torchcheck.wheels.request import Request, without_password
+from torchcheck.wheels.rules import Situation, constraint_lines
 
 __all__ = ["Plan", "Request", "plan"]
 
@@ -24,15 +25,15 @@ class Plan:
     """What would be installed and why; with a blocker nothing, and `backend` is None.
 
     Attributes:
-        backend: "cu130", "cpu", "mps" …, None when blocked.
+        backend: "cu130", "cpu", "mps" and so on, None when blocked.
         packages: package to exact version with label; None for one that is asked for and left out.
         index_url: the index that the wheels come from.
         command: what to run, as a list of arguments.
-        download_bytes: size of the wheels of the family, None when one of them is not known.
+        download_bytes: size of the family's wheels, without their dependencies; None when one of them is not known.
         reasons: why this.
-        warnings: `{"code", "message"}`.
-        blockers: `{"code", "message", "hint"}`.
-        rejected: `{"backend", "torch", "reason"}`, one for each group of builds with the same reason.
+        warnings: objects with `code` and `message`.
+        blockers: objects with `code`, `message` and `hint`.
+        rejected: objects with `backend`, `torch` and `reason`.
         pip_arguments: what the command gives to pip besides the requirements.
         builds: the chosen builds.
     """
@@ -47,20 +48,20 @@ class Plan:
     blockers: tuple[Mapping[str, str], ...] = ()
     rejected: tuple[Mapping[str, str], ...] = ()
     pip_arguments: tuple[str, ...] = ()
-    builds: tuple[Any, ...] = ()
+    builds: tuple[Build, ...] = ()
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """Exact requirements: `torch==2.15.0+cu130` …"""
+        """Exact requirements, as `torch==2.15.0+cu130`."""
         return tuple(f"{name}=={version}" for name, version in self.packages.items() if version)
 
     def as_json(self) -> dict[str, Any]:
-        """Give the shape of `data` in the JSON document."""
+        """Give the shape of `data` in the JSON document; a password in an index's address is left out."""
         return {
             "backend": self.backend,
             "packages": dict(self.packages),
-            "index_url": self.index_url,
-            "command": list(self.command),
+            "index_url": without_password(self.index_url) if self.index_url else None,
+            "command": [without_password(word) for word in self.command],
             "download_bytes": self.download_bytes,
             "reasons": list(self.reasons),
             "warnings": [dict(w) for w in self.warnings],
@@ -82,12 +83,12 @@ def plan(facts: Facts, request: Request, offers: Offers | None = None) -> Plan:
     """
     request, machine = request.checked(), Machine(facts)
     offers = offers or catalog.offers(machine.system, request.root)
-    pip = facts.pip.constraints if facts.pip.constraints else ()
-    offers = _constrained(offers, constraint_lines(tuple(pip)))
-    situation = Situation(machine, request, offers)
+    lines = (*offers.constraints, *constraint_lines(facts.pip.constraints or ()))
+    situation = Situation(machine, request, replace(offers, constraints=tuple(dict.fromkeys(lines))))
     if blockers := gates(situation):
         return _blocked(situation, blockers, [])
-    if "torch" not in request.packages and (torch := installed_torch(situation)):
+    torch = installed_torch(situation)
+    if torch and "torch" not in request.packages:
         return _beside(torch, situation)
     ordered = candidates(situation)
     chosen = _choice(ordered, situation)
@@ -96,85 +97,67 @@ def plan(facts: Facts, request: Request, offers: Offers | None = None) -> Plan:
     return _planned(chosen, situation, ordered)
 
 
-def _constrained(offers: Offers, lines: tuple[str, ...]) -> Offers:
-    from dataclasses import replace
-
-    return replace(offers, constraints=tuple(dict.fromkeys((*offers.constraints, *lines)))) if lines else offers
-
-
 def _choice(ordered: list[Candidate], situation: Situation) -> Candidate | None:
     """Take the best that is not refused, unless a release that is asked for would leave a good GPU idle."""
-    best = ordered[0] if ordered and ordered[0].refusal is None else None
     request = situation.request
-    asked = request.backend != "auto"
-    if best and request.torch and not asked and worth(best.torch, situation) <= 0 and _would_serve(situation):
-        return None
-    if best or asked or situation.offers.source != "pip":
+    best = next((c for c in ordered[:1] if c.refusal is None), None)
+    if request.backend != "auto":
         return best
-    # Pip's own configuration offers nothing of the right kind: what runs on the processor is better than nothing.
-    soft = [c for c in ordered if c.refusal and c.refusal.soft and request.wants(c.torch.version)]
+    if best:
+        idle = bool(request.torch) and worth(best.torch, situation) <= 0
+        return None if idle and _would_serve(situation) else best
+    if situation.offers.source != "pip":
+        return None
+    # Pip's own configuration has nothing of the right kind: what runs on the processor is better than nothing.
+    soft = [c for c in ordered if c.refusal and c.refusal.soft]
     return max(soft, key=lambda c: (len(c.companions), c.torch.release), default=None)
 
 
 def _would_serve(situation: Situation) -> bool:
     """Say whether some other release than the one asked for would use a GPU of this machine."""
-    from dataclasses import replace
-
     free = replace(situation, request=replace(situation.request, torch=None))
-    found = candidates(free)
-    return bool(found) and found[0].refusal is None and worth(found[0].torch, free) > 0
+    return any(c.refusal is None and worth(c.torch, free) > 0 for c in candidates(free)[:1])
 
 
-def _beside(torch: Any, situation: Situation) -> Plan:
+def _beside(torch: Build, situation: Situation) -> Plan:
     """Plan companions for the torch that is installed already."""
     if blockers := unmatched(torch, situation):
         return _blocked(situation, blockers, [])
-    refusal = release_asked_for(torch, situation)
-    candidate = beside(torch, situation, refusal)
+    candidate = beside(torch, situation)
     if not candidate.companions:
-        why = "; ".join(m.reason for m in candidate.missing)
-        hint = "Ask for the trio, so that torch can be chosen to match: `torchcheck install`."
-        return _blocked(situation, [{"code": "no-such-build", "message": why, "hint": hint}], [])
+        return _blocked(situation, nothing_goes_with(m.reason for m in candidate.missing), [])
     return _planned(candidate, situation, [], installed=True)
 
 
 def _planned(chosen: Candidate, situation: Situation, ordered: list[Candidate], *, installed: bool = False) -> Plan:
-    packages = {package: None for package in situation.request.packages} | {
-        b.package: b.pin for b in chosen.builds if b.package in situation.request.packages
-    }
-    builds = [b for b in chosen.builds if b.package in situation.request.packages]
-    index = chosen.torch.index
-    arguments = (*_index_arguments(index, situation), *situation.offers.pip_arguments)
+    asked = situation.request.packages
+    builds = tuple(b for b in chosen.builds if b.package in asked)
+    packages: dict[str, str | None] = dict.fromkeys(asked) | {b.package: b.pin for b in builds}
+    index, facts = chosen.torch.index, situation.machine.facts
+    # PyPI is named to pip by nobody: it is pip's default, or pip is set to a mirror of it.
+    arguments = ("--index-url", index) if index not in ("", PYPI) else ()
+    arguments = (*arguments, *situation.offers.pip_arguments)
     pins = [f"{name}=={version}" for name, version in packages.items() if version]
     sizes = [b.size for b in builds]
     return Plan(
         backend=chosen.torch.backend,
         packages=packages,
-        index_url=index or str(situation.machine.facts.pip.index_url or PYPI),
-        command=(_python(situation), "-m", "pip", "install", *pins, *arguments),
+        index_url=index or str(facts.pip.index_url or PYPI),
+        command=(str(facts.python.executable or "python"), "-m", "pip", "install", *pins, *arguments),
         download_bytes=sum(s for s in sizes if s) if all(sizes) else None,
         reasons=tuple(reasons(chosen, situation, ordered, installed=installed)),
         warnings=tuple(warnings(chosen, situation, ordered, installed=installed)),
         rejected=tuple(rejections(chosen, ordered, situation)),
         pip_arguments=arguments,
-        builds=tuple(builds),
+        builds=builds,
     )
 
 
-def _index_arguments(index: str, situation: Situation) -> tuple[str, ...]:
-    """Name the index to pip; PyPI itself only where pip is not told of another place already."""
-    return ("--index-url", index) if index and index != PYPI else ()
-
-
-def _blocked(situation: Situation, blockers: list[dict[str, str]], ordered: list[Candidate]) -> Plan:
+def _blocked(situation: Situation, blockers: Sequence[Blocker], ordered: list[Candidate]) -> Plan:
     return Plan(
         backend=None,
-        packages={package: None for package in situation.request.packages},
+        packages=dict.fromkeys(situation.request.packages),
         reasons=tuple(b["message"] for b in blockers),
         blockers=tuple(blockers),
         rejected=tuple(rejections(None, ordered, situation)),
     )
-
-
-def _python(situation: Situation) -> str:
-    return str(situation.machine.facts.python.executable or "python")

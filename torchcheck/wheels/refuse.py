@@ -1,129 +1,96 @@
-"""Why nothing can be planned: blockers with what to do about each (pure)."""
+"""Why nothing can be planned: blockers, each with what to do about it (pure)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torchcheck.wheels import catalog
-from torchcheck.wheels.builds import Build, kind, parse, toolkit
+from torchcheck.wheels.builds import Build, kind, toolkit
 from torchcheck.wheels.candidates import Candidate
+from torchcheck.wheels.explain import KINDS
 from torchcheck.wheels.machine import Machine
-from torchcheck.wheels.rules import RULES, Situation
+from torchcheck.wheels.rules import DEPTH, Situation, list_of
 
 Blocker = dict[str, str]
-ORDER = {
-    name: place
-    for place, name in enumerate(("asked", "pip", "python", "system", "cpu", "vendor", "usable", "kernels", "driver"))
-}
-PLAIN = {"cuda": "CUDA", "rocm": "ROCm", "xpu": "XPU", "mps": "MPS", "cpu": "CPU"}
+SYSTEMS = {"macos": "macOS", "windows": "Windows", "linux": "Linux"}
 
 
 def gates(situation: Situation) -> list[Blocker]:
-    """Give what stops every build at once: the kind of Python, of system, of C library, of processor, of index."""
-    machine, facts = situation.machine, situation.machine.facts
+    """Give what stops every build at once: the index, the kind of Python, of system, of C library, of processor."""
+    machine, python = situation.machine, situation.machine.facts.python
     found: list[Blocker] = []
     if url := situation.request.insecure:
-        message = f"{url} is not an https address; wheels from it could be exchanged on the way."
-        found.append(_blocker("wrong-index", message, "Give the mirror's https:// address."))
+        text = f"{url} is not an https address; wheels from it could be exchanged on the way."
+        found.append(_blocker("wrong-index", text, "Give the mirror's https:// address."))
     if machine.rosetta:
-        message = "This Python is built for Intel and runs through Rosetta; its torch would end at 2.2.2 and never see the GPU."
-        hint = "Install a Python for Apple Silicon (python.org universal2, or `brew install python@3.13` in /opt/homebrew), then make the environment anew."
-        found.append(_blocker("macos-rosetta-python", message, hint))
-    if facts.python.bits == 32:
-        found.append(
-            _blocker(
-                "no-wheel-32bit-python",
-                "This Python is a 32-bit program, and torch has 64-bit wheels only.",
-                _python_hint(machine, "64-bit "),
-            )
-        )
+        found.append(_blocker("macos-rosetta-python", ROSETTA, ROSETTA_HINT))
+    if python.bits == 32:
+        text = "This Python is a 32-bit program, and torch has 64-bit wheels only."
+        found.append(_blocker("no-wheel-32bit-python", text, _python_hint(machine, "64-bit ")))
     if machine.musl:
-        message = f"This system's C library is musl ({facts.system.libc}), and no torch wheel is built for it."
-        found.append(
-            _blocker(
-                "no-wheel-musl",
-                message,
-                "Use an image with glibc: `FROM python:3.13-slim` (Debian) instead of `-alpine`.",
-            )
-        )
-    name = str(facts.python.implementation or "cpython").lower()
-    if name != "cpython":
-        message = f"This Python is {facts.python.implementation}; torch has wheels for CPython only."
-        found.append(_blocker("no-wheel-for-python", message, _python_hint(machine, "CPython ")))
-    if not found or machine.cpu not in ("x86_64", "aarch64"):
-        found += _platform(situation)
-    return found
+        text = f"This system's C library is musl ({machine.facts.system.libc}), and no torch wheel is built for it."
+        hint = "Use an image with glibc: `FROM python:3.13-slim` (Debian) in place of the one with `-alpine`."
+        found.append(_blocker("no-wheel-musl", text, hint))
+    if str(python.implementation or "cpython").lower() != "cpython":
+        text = f"This Python is {python.implementation}; torch has wheels for CPython only."
+        found.append(_blocker("no-wheel-for-python", text, _python_hint(machine, "CPython ")))
+    return [*found, *_platform(situation)]
 
 
 def _platform(situation: Situation) -> list[Blocker]:
     machine = situation.machine
     if machine.system in catalog.systems() or situation.offers.of("torch"):
         return []
-    named = f"{machine.os.capitalize() if machine.os != 'macos' else 'macOS'} on {machine.cpu if machine.cpu != 'aarch64' else 'Arm (arm64)'}"
+    processor = "Arm" if machine.cpu == "aarch64" else machine.cpu
     hint = "Use a machine with an x86-64 or 64-bit Arm processor, or build torch from source."
     if machine.os == "windows":
-        hint = "Install the 64-bit x64 (amd64) Python from python.org, which Windows on Arm runs by emulation: `py install 3.13-64`."
-    return [_blocker("no-wheel-arch", f"There is no torch wheel for {named}.", hint)]
+        hint = "Install the x64 (amd64) Python from python.org, which Windows on Arm runs too, and make a venv with it."
+    text = f"There is no torch wheel for {SYSTEMS[machine.os]} on {processor}."
+    return [_blocker("no-wheel-arch", text, hint)]
 
 
 def refused(ordered: list[Candidate], situation: Situation) -> list[Blocker]:
-    """Say why no candidate is left, for a request that leaves some choice or none."""
-    request, machine = situation.request, situation.machine
+    """Say why no candidate is left: what stops the nearest ones, or which part of the request was never built."""
+    request = situation.request
+    kinds = {a.kind for a in situation.machine.accelerators if a.supported}
     wanted = [c for c in ordered if request.wants(c.torch.version) and request.wants_backend(c.torch.backend)]
-    kinds = {a.kind for a in machine.accelerators if a.supported}
-    wanted = [
-        c for c in wanted if request.backend != "auto" or not request.torch or kind(c.torch.backend) in kinds
-    ] or ([] if _gpu_pinned(situation, kinds) else wanted)
+    if request.torch and request.backend == "auto" and kinds:
+        # With a GPU to serve, a build for something else is no answer to why this release does not.
+        wanted = [c for c in wanted if kind(c.torch.backend) in kinds]
     failed = [c for c in wanted if c.refusal]
     if not failed:
         return _unbuilt(situation, kinds)
-    deepest = max(ORDER[c.refusal.rule] for c in failed if c.refusal)
-    last = [c for c in failed if c.refusal and ORDER[c.refusal.rule] == deepest]
-    return _by_code(last, situation)
-
-
-def _gpu_pinned(situation: Situation, kinds: set[str]) -> bool:
-    return bool(situation.request.torch and situation.request.backend == "auto" and kinds)
+    deepest = max(DEPTH[c.refusal.rule] for c in failed if c.refusal)
+    return _by_code([c for c in failed if c.refusal and DEPTH[c.refusal.rule] == deepest], situation)
 
 
 def _by_code(failed: list[Candidate], situation: Situation) -> list[Blocker]:
     found: dict[str, Blocker] = {}
+    machine, request = situation.machine, situation.request
     for candidate in failed:
-        refusal, torch = candidate.refusal, candidate.torch
-        if refusal and refusal.code not in found:
-            message = f"torch {torch.version} for {torch.backend} {refusal.reason}."
-            found[refusal.code] = _blocker(
-                _mac_code(refusal.code, situation), message, _hint(refusal.code, torch, situation)
-            )
-    asked = situation.request.torch or situation.request.backend != "auto"
-    if asked and "no-wheel-for-python" in found:
-        found["no-such-build"] = _blocker(
-            "no-such-build",
-            f"What was asked for was never built for {situation.machine.python_name}.",
-            _hint("no-such-build", failed[0].torch, situation),
-        )
+        torch, refusal = candidate.torch, candidate.refusal
+        code = refusal.code if refusal else "no-such-build"
+        if code == "no-wheel-for-python" and machine.system == "macos_x86_64":
+            code = "no-wheel-macos-intel"
+        if refusal and code not in found:
+            text = f"torch {torch.version} for {torch.backend} {refusal.reason}."
+            found[code] = _blocker(code, text, _hint(code, situation))
+    if "no-wheel-for-python" in found and (request.torch or request.backend != "auto"):
+        text = f"What was asked for ({_pinned(situation)}) was never built for {machine.python_name}."
+        found["no-such-build"] = _blocker("no-such-build", text, _without(situation))
     return list(found.values())
 
 
-def _mac_code(code: str, situation: Situation) -> str:
-    intel = situation.machine.system == "macos_x86_64"
-    return "no-wheel-macos-intel" if code == "no-wheel-for-python" and intel else code
+def _hint(code: str, situation: Situation) -> str:
+    if code in ("no-wheel-for-python", "no-wheel-macos-intel"):
+        return _python_hint(situation.machine, "")
+    if code == "no-such-build" and situation.offers.constraints:
+        return "Change or remove the constraints that pip is configured with: `python -m pip config list` shows them."
+    return HINTS.get(code, _without(situation)).format(without=_without(situation))
 
 
-def _hint(code: str, torch: Build, situation: Situation) -> str:
-    machine = situation.machine
-    hints = {
-        "no-wheel-for-python": _python_hint(machine, ""),
-        "glibc-too-old": "Use a newer distribution (RHEL 8, Debian 10, Ubuntu 20.04 or later) or a container of one.",
-        "driver-too-old": f"Update NVIDIA's driver, or leave the choice to torchcheck: `torchcheck plan` without {_pinned(situation)}.",
-        "gpu-arch-too-new": f"Take a newer torch: `torchcheck plan` without {_pinned(situation)} finds one that runs this GPU.",
-        "gpu-arch-dropped": f"Take an older torch: `torchcheck plan` without {_pinned(situation)} finds one that runs this GPU, or `--backend cpu`.",
-        "jetson-generic-wheel": "Take NVIDIA's wheel for this JetPack, or `--backend cpu`.",
-        "rocm-arch-unsupported": "`--backend cpu` runs on the processor.",
-        "backend-mismatch": f"`torchcheck plan` without {_pinned(situation)} finds the build for this GPU; `--backend cpu` runs anywhere.",
-        "mps-macos-too-old": "Update macOS.",
-    }
-    if code == "no-such-build" and situation.offers.constraints and not situation.request.torch:
-        return "Change or remove the constraints that pip is configured with (`pip config list`)."
-    return hints.get(code, f"`torchcheck plan` without {_pinned(situation)} shows what fits.")
+def _without(situation: Situation) -> str:
+    return f"`torchcheck plan` without {_pinned(situation)} shows what fits."
 
 
 def _pinned(situation: Situation) -> str:
@@ -134,70 +101,48 @@ def _pinned(situation: Situation) -> str:
 
 
 def _unbuilt(situation: Situation, kinds: set[str]) -> list[Blocker]:
-    """Say which part of a request was never built."""
-    request, machine = situation.request, situation.machine
-    builds = situation.offers.of("torch")
-    place = {"macos": "macOS", "windows": "Windows", "linux": "Linux"}[machine.os] + (
-        " on Arm" if machine.cpu == "aarch64" and machine.os != "macos" else ""
-    )
-    hint = f"`torchcheck plan` without {_pinned(situation)} shows what fits."
-    family, here = kind(request.backend), {kind(b.backend) for b in builds}
-    if request.backend != "auto" and family not in here:
-        message = f"There is no {PLAIN.get(family, family)} build of torch for {place}; the index {request.backend} has nothing for it."
-        found = [
-            _blocker(
-                "wrong-index", message, "Use `--backend mps` or `--backend cpu`." if machine.os == "macos" else hint
-            )
-        ]
-        return (
-            found
-            if machine.os == "macos"
-            else [*found, _blocker("no-such-build", f"torch was never built for {request.backend} on {place}.", hint)]
-        )
-    versions = _newest_first(b for b in builds if request.wants_backend(b.backend))
-    if not versions:
-        known = ", ".join(
-            dict.fromkeys(
-                b.backend
-                for b in sorted(builds, key=lambda b: (kind(b.backend), toolkit(b.backend)))
-                if kind(b.backend) == family
-            )
-        )
-        return [
-            _blocker(
-                "no-such-build", f"torch was never built for {request.backend} on {place}; there are {known}.", hint
-            )
-        ]
-    there = dict.fromkeys(b.backend for b in builds if request.wants(b.version))
-    found = []
+    """Say which part of a request was never built for this platform."""
+    request, machine, builds = situation.request, situation.machine, situation.offers.of("torch")
+    place = f"{SYSTEMS[machine.os]}{' on Arm' if machine.system == 'linux_aarch64' else ''}"
+    family = kind(request.backend)
+    if request.backend != "auto" and family not in {kind(b.backend) for b in builds}:
+        return _foreign(situation, family, place)
+    having = [b for b in builds if request.wants_backend(b.backend)]
+    if not having:
+        known = list_of(_backends(b for b in builds if kind(b.backend) == family))
+        text = f"torch was never built for {request.backend} on {place}; there is {known}."
+        return [_blocker("no-such-build", text, _without(situation))]
+    newest, oldest = max(having, key=lambda b: b.release), min(having, key=lambda b: b.release)
+    there = [b for b in builds if request.wants(b.version)]
     if not there:
-        message = f"There is no torch {request.torch} for {place}; the newest that is known is {versions[0]}, the oldest {versions[-1]}."
-        found.append(
-            _blocker(
-                "no-such-build",
-                message,
-                "`torchcheck plan --refresh` asks the index for releases that are newer than this torchcheck.",
-            )
-        )
+        text = f"There is no torch {request.torch} for {place}; known are {oldest.version} to {newest.version}."
+        hint = "`torchcheck plan --refresh` asks the index for releases that this torchcheck does not know yet."
     elif request.backend != "auto":
-        message = f"torch {request.torch} was never built for {request.backend}, which has {versions[-1]} to {versions[0]}; it is there for {', '.join(there)}."
-        found.append(_blocker("no-such-build", message, hint))
+        text = f"torch {request.torch} was never built for {request.backend}"
+        text += f", which has {oldest.version} to {newest.version}"
+        text, hint = f"{text}; it is there for {list_of(_backends(there))}.", _without(situation)
     else:
-        names = " or ".join(PLAIN[k] for k in sorted(kinds) if k in PLAIN)
-        message = f"torch {request.torch} has no {names} build for this machine, and would leave its GPU idle; it is there for {', '.join(there)}."
+        names = " or ".join(KINDS[k] for k in sorted(kinds))
+        text = f"torch {request.torch} has no {names} build for {place}, and would leave the GPU idle"
+        text = f"{text}; it is there for {list_of(_backends(there))}."
+        hint = "Leave out --torch for the newest that uses the GPU, or add `--backend cpu`."
+    found = [_blocker("no-such-build", text, hint)]
+    if machine.system == "macos_x86_64":
+        last = f"`torchcheck install --torch {newest.version}` with Python 3.8 to 3.12."
         found.append(
-            _blocker(
-                "no-such-build", message, f"Leave out --torch for the newest that uses the GPU, or add `--backend cpu`."
-            )
+            _blocker("no-wheel-macos-intel", f"Wheels for Intel Macs ended with torch {newest.version}.", last)
         )
-    if machine.system == "macos_x86_64" and request.torch:
-        found.append(
-            _blocker(
-                "no-wheel-macos-intel",
-                f"Wheels for Intel Macs ended with torch {versions[0]}.",
-                f"`torchcheck install --torch {versions[0]}` on Python 3.8 to 3.12.",
-            )
-        )
+    return found
+
+
+def _foreign(situation: Situation, family: str, place: str) -> list[Blocker]:
+    """Say that a kind of backend does not exist on this platform."""
+    backend, mac = situation.request.backend, situation.machine.os == "macos"
+    text = f"The index {backend} has nothing for {place}: there is no {KINDS[family]} build of torch for it."
+    hint = "Use `--backend mps` or `--backend cpu`." if mac else _without(situation)
+    found = [_blocker("wrong-index", text, hint)]
+    if not mac:
+        found.append(_blocker("no-such-build", f"torch was never built for {backend} on {place}.", hint))
     return found
 
 
@@ -207,39 +152,49 @@ def unmatched(torch: Build, situation: Situation) -> list[Blocker]:
     hint = "Ask for torch as well, so that all three are exchanged together."
     found = []
     if not request.wants(torch.version):
-        found.append(
-            _blocker(
-                "companion-mismatch",
-                f"torch {torch.pin} is installed, not {request.torch}, and torch itself was not asked for.",
-                hint,
-            )
-        )
+        text = f"torch {torch.pin} is installed, not {request.torch}, and torch itself was not asked for."
+        found.append(_blocker("companion-mismatch", text, hint))
     if not request.wants_backend(torch.backend):
-        found.append(
-            _blocker(
-                "companion-mismatch",
-                f"The installed torch {torch.pin} is for {torch.backend}, not {request.backend}.",
-                hint,
-            )
-        )
+        text = f"The installed torch {torch.pin} is for {torch.backend}, not for {request.backend}."
+        found.append(_blocker("companion-mismatch", text, hint))
     return found
 
 
-def _newest_first(builds: object) -> list[str]:
-    return sorted({b.version for b in builds}, key=parse, reverse=True)  # type: ignore[attr-defined]
+def nothing_goes_with(reasons: Iterable[str]) -> list[Blocker]:
+    """Say that no companion goes with the torch that is installed."""
+    hint = "Ask for all three, so that torch is chosen to match: `torchcheck install`."
+    return [_blocker("no-such-build", f"{reason[:1].upper()}{reason[1:]}.", hint) for reason in reasons]
+
+
+def _backends(builds: Iterable[Build]) -> list[str]:
+    return sorted({b.backend for b in builds}, key=lambda b: (kind(b), toolkit(b)))
 
 
 def _python_hint(machine: Machine, what: str) -> str:
-    tags = [
-        t
-        for t in catalog.pythons(machine.system if machine.system in catalog.systems() else "linux_x86_64")
-        if t.startswith("cp") and not t.endswith("t")
-    ]
-    usual = [f"3.{t[3:]}" for t in tags if t[3:].isdigit()] or ["3.13"]
-    pick = "3.13" if "3.13" in usual else usual[-1]
-    make = f"`py -{pick} -m venv .venv`" if machine.os == "windows" else f"`python{pick} -m venv .venv`"
-    return f"Install a {what}Python {usual[0]} to {usual[-1]} and make an environment with it: {make}."
+    system = machine.system if machine.system in catalog.systems() else "linux_x86_64"
+    minors = [int(tag[3:]) for tag in catalog.pythons(system) if tag[3:].isdigit()]
+    pick = f"3.{sorted(minors)[len(minors) // 2]}"
+    make = f"py -{pick} -m venv .venv" if machine.os == "windows" else f"python{pick} -m venv .venv"
+    return f"Install {what}Python 3.{min(minors)} to 3.{max(minors)} and make an environment with it: `{make}`."
 
 
 def _blocker(code: str, message: str, hint: str) -> Blocker:
     return {"code": code, "message": message, "hint": hint}
+
+
+ROSETTA = (
+    "This Python is built for Intel Macs and runs through Rosetta; torch for it ends with 2.2.2 and never sees the GPU."
+)
+ROSETTA_HINT = (
+    "Install a Python for Apple Silicon (python.org, or Homebrew in /opt/homebrew: `brew install python@3.13`), then "
+    "make the environment anew."
+)
+HINTS = {
+    "glibc-too-old": "Use a newer distribution (RHEL 8, Debian 10, Ubuntu 20.04 or later), or a container of one.",
+    "driver-too-old": "Update NVIDIA's driver (https://www.nvidia.com/drivers), or: {without}",
+    "gpu-arch-too-new": "A newer torch runs this GPU: {without}",
+    "gpu-arch-dropped": "An older torch may run this GPU: {without} `--backend cpu` runs on the processor.",
+    "jetson-generic-wheel": "Take NVIDIA's wheel for this JetPack, or `--backend cpu`.",
+    "rocm-arch-unsupported": "`--backend cpu` runs on the processor.",
+    "mps-macos-too-old": "Update macOS.",
+}

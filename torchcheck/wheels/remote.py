@@ -1,4 +1,4 @@
-"""Single members of a wheel that lies on a server, read by HTTP ranges: a few kilobytes instead of gigabytes (door: network)."""
+"""Members of a wheel on a server, read by HTTP ranges: a few kilobytes, not gigabytes (door: network)."""
 
 from __future__ import annotations
 

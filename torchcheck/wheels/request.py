@@ -44,7 +44,7 @@ class Request:
         A label in the release (`2.9.1+cu126`) and a backend's folder at the end of an index URL say the backend too.
 
         Raises:
-            UsageError: a package, backend, release or URL that cannot be understood, or parts that contradict each other.
+            UsageError: something that cannot be understood, or parts that contradict each other.
         """
         packages = tuple(name for name in FAMILY if name in self.packages) or FAMILY
         for name in self.packages:
@@ -128,3 +128,9 @@ def _folder(url: str) -> tuple[str, str]:
     url = url.rstrip("/")
     root, _, last = url.rpartition("/")
     return (root, last) if BACKEND.fullmatch(last) else (url, "")
+
+
+def without_password(url: str) -> str:
+    """Give a URL without the user and password that it may hold; other text stays as it is."""
+    parts = urlsplit(url) if "://" in url else None
+    return url.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if parts and "@" in parts.netloc else url

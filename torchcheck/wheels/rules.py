@@ -1,11 +1,12 @@
 """The rules by which a build of torch is refused on a machine: one function a rule, each with its reason (pure).
 
-`RULES` is in the order in which they are asked; the first refusal counts. A rule knows nothing of the others.
+`RULES` is in the order in which they are asked; the first refusal counts. A rule knows nothing of the others. A reason
+is what follows "torch 2.15.0 for cu130": "has no wheel for Python 3.10".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +15,14 @@ from torchcheck.wheels.builds import Build, Offers, allows, kind, numbers, serve
 from torchcheck.wheels.machine import Accelerator, Machine
 from torchcheck.wheels.request import Request
 
-FAMILIES: Final = {"cuda": "NVIDIA", "rocm": "AMD", "xpu": "Intel", "mps": "Apple"}
+MAKERS: Final = {"cuda": "NVIDIA", "rocm": "AMD", "xpu": "Intel", "mps": "Apple"}
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a build is not for this machine.
 
-    `code` is a slug that a blocker or warning may carry; `soft` says that the build would at least run on the processor.
+    `code` is a slug that a blocker or warning may carry; `soft` says that the build would still run on the processor.
     """
 
     rule: str
@@ -82,22 +83,24 @@ def constraints(build: Build, situation: Situation) -> Refusal | None:
     for line in situation.offers.constraints:
         name, _, wanted = line.partition(" ")
         if name == "torch" and not allows(wanted, build.version):
-            return Refusal("pip", "no-such-build", f"pip's own constraints here allow only torch{wanted}")
+            return Refusal("pip", "no-such-build", f"is not allowed by pip's own constraints here (torch{wanted})")
     return None
 
 
 def release_asked_for(build: Build, situation: Situation) -> Refusal | None:
     """The release is the one that was asked for."""
-    if situation.request.wants(build.version):
-        return None
-    return Refusal("asked", "no-such-build", f"--torch {situation.request.torch} was asked for")
+    request = situation.request
+    return None if request.wants(build.version) else _unasked(f"--torch {request.torch}")
 
 
 def backend_asked_for(build: Build, situation: Situation) -> Refusal | None:
     """The backend is the one that was asked for."""
-    if situation.request.wants_backend(build.backend):
-        return None
-    return Refusal("asked", "no-such-build", f"--backend {situation.request.backend} was asked for")
+    request = situation.request
+    return None if request.wants_backend(build.backend) else _unasked(f"--backend {request.backend}")
+
+
+def _unasked(option: str) -> Refusal:
+    return Refusal("asked", "no-such-build", f"is not what {option} asks for")
 
 
 def vendor(build: Build, situation: Situation) -> Refusal | None:
@@ -107,89 +110,80 @@ def vendor(build: Build, situation: Situation) -> Refusal | None:
     if family in ("cpu", "mps") or any(a.supported for a in found):
         return None
     if found:
-        return Refusal("vendor", "gpu-arch-dropped", f"{found[0].name} is not among the Intel GPUs that XPU serves")
-    others = [a for a in situation.machine.accelerators if a.kind != family and not a.integrated]
+        text = f"does not serve {found[0].name}, only Arc and Core Ultra graphics"
+        return Refusal("vendor", "gpu-arch-dropped", text, soft=True)
+    others = [a for a in situation.machine.accelerators if not a.integrated]
     if situation.request.backend == build.backend and not others:
         return None  # An image is made for another machine, or the GPU comes later.
-    return Refusal("vendor", "backend-mismatch", f"is for {FAMILIES[family]} GPUs, and there is none here", soft=True)
-
-
-def kernels(build: Build, situation: Situation) -> Refusal | None:
-    """The build has code for at least one of the GPUs."""
-    found = [a for a in situation.machine.of(kind(build.backend)) if a.supported]
-    if kind(build.backend) not in ("cuda", "rocm") or not found or any(has_kernels(build, a) for a in found):
-        return None
-    if build.kernels is None:
-        asked = situation.request.backend == build.backend
-        return (
-            None
-            if asked
-            else Refusal("kernels", "no-such-build", "nobody has looked which GPUs it has kernels for", soft=True)
-        )
-    names = " and ".join(dict.fromkeys(a.described for a in found))
-    return Refusal(
-        "kernels",
-        kernel_code(build, found[0]),
-        f"has no kernels for {names}; it has {' '.join(build.kernels)}",
-        soft=True,
-    )
-
-
-def driver(build: Build, situation: Situation) -> Refusal | None:
-    """NVIDIA's driver reaches the floor of the build's CUDA major."""
-    machine, family = situation.machine, kind(build.backend)
-    if family != "cuda" or not machine.of("cuda") or machine.nvidia_driver is None:
-        return None
-    floor = catalog.driver_floor(build.backend, windows=machine.windows_driver)
-    have = ".".join(map(str, machine.nvidia_driver))
-    major = toolkit(build.backend)[0]
-    if floor is not None and machine.nvidia_driver < numbers(floor):
-        return Refusal(
-            "driver",
-            "driver-too-old",
-            f"needs NVIDIA driver {floor} or newer for CUDA {major}, this is {have}",
-            soft=True,
-        )
-    # A CUDA major that is newer than the table: the driver itself says which it speaks.
-    if floor is None and machine.driver_cuda is not None and machine.driver_cuda[0] < major:
-        speaks = ".".join(map(str, machine.driver_cuda))
-        return Refusal(
-            "driver",
-            "driver-too-old",
-            f"needs a driver for CUDA {major}, this one ({have}) speaks CUDA {speaks}",
-            soft=True,
-        )
-    if floor is None and machine.driver_cuda is None:
-        return Refusal(
-            "driver", "driver-too-old", f"which driver CUDA {major} needs is not known, and this is {have}", soft=True
-        )
-    return None
+    return Refusal("vendor", "backend-mismatch", f"serves {MAKERS[family]} GPUs, and there is none here", soft=True)
 
 
 def usable(build: Build, situation: Situation) -> Refusal | None:
     """A driver serves the GPUs that the build is for."""
-    found = [a for a in situation.machine.of(kind(build.backend)) if a.supported]
+    found = _mine(build, situation)
     if not found or any(not a.trouble for a in found) or situation.request.backend == build.backend:
         return None
-    words = (
-        "no driver serves" if found[0].trouble == "driver-missing" else "this container or its driver does not reach"
-    )
-    words = "the driver does not run for" if found[0].trouble == "driver-not-loaded" else words
-    return Refusal("usable", found[0].trouble, f"{words} {found[0].name}", soft=True)
+    why = {"driver-missing": "it has no driver", "driver-not-loaded": "its driver does not run"}
+    text = f"cannot reach {found[0].name}: {why.get(found[0].trouble, 'this container does not get it')}"
+    return Refusal("usable", found[0].trouble, text, soft=True)
+
+
+def kernels(build: Build, situation: Situation) -> Refusal | None:
+    """The build has code for at least one of the GPUs."""
+    found = _mine(build, situation)
+    if kind(build.backend) not in ("cuda", "rocm") or not found or any(has_kernels(build, a) for a in found):
+        return None
+    if build.kernels is None:
+        if situation.request.backend == build.backend:
+            return None
+        return Refusal("kernels", "no-such-build", "has kernels for GPUs that nobody has listed", soft=True)
+    text = f"has no kernels for {list_of(a.described for a in found)}; it has {' '.join(build.kernels)}"
+    return Refusal("kernels", kernel_code(build, found[0]), text, soft=True)
+
+
+def driver(build: Build, situation: Situation) -> Refusal | None:
+    """NVIDIA's driver reaches the floor of the build's CUDA major."""
+    machine = situation.machine
+    have = machine.nvidia_driver
+    if kind(build.backend) != "cuda" or not machine.of("cuda") or have is None:
+        return None
+    floor = catalog.driver_floor(build.backend, windows=machine.windows_driver)
+    why = f"for CUDA {toolkit(build.backend)[0]}, this is {machine.driver_text}"
+    if floor is not None:
+        return None if have >= numbers(floor) else _too_old(f"needs NVIDIA driver {floor} or newer {why}")
+    # A CUDA major that is newer than the table: the driver itself says which it speaks.
+    if machine.driver_cuda is None:
+        return _too_old(f"needs a driver {why}, and which CUDA that speaks is not known")
+    if machine.driver_cuda[0] >= toolkit(build.backend)[0]:
+        return None
+    return _too_old(f"needs a newer NVIDIA driver {why} and speaks CUDA {'.'.join(map(str, machine.driver_cuda))}")
+
+
+def _too_old(reason: str) -> Refusal:
+    return Refusal("driver", "driver-too-old", reason, soft=True)
 
 
 RULES: Final[tuple[Rule, ...]] = (
+    release_asked_for,
+    backend_asked_for,
     python,
     oldest_system,
     instructions,
     constraints,
-    release_asked_for,
-    backend_asked_for,
     vendor,
     usable,
     kernels,
     driver,
 )
+DEPTH: Final = {
+    name: depth
+    for depth, name in enumerate(("asked", "pip", "python", "system", "cpu", "vendor", "usable", "kernels", "driver"))
+}
+"""How near a refused build came to running here; the nearest ones explain best why nothing does."""
+
+
+def _mine(build: Build, situation: Situation) -> list[Accelerator]:
+    return [a for a in situation.machine.of(kind(build.backend)) if a.supported]
 
 
 def has_kernels(build: Build, accelerator: Accelerator) -> bool:
@@ -214,6 +208,12 @@ def kernel_code(build: Build, accelerator: Accelerator) -> str:
     return "gpu-arch-too-new" if numbers(accelerator.architecture) > newest else "gpu-arch-dropped"
 
 
+def list_of(names: Iterable[str]) -> str:
+    """Write names as a list, each once: "A", "A and B", "A, B and C"."""
+    *first, last = dict.fromkeys(names) or ("",)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def constraint_lines(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Give constraints as "name specifier" lines, leaving out what is none of the torch family."""
     found = []
@@ -221,6 +221,6 @@ def constraint_lines(texts: tuple[str, ...]) -> tuple[str, ...]:
         line = text.split("#")[0].split(";")[0].strip()
         name = next((n for n in ("torchvision", "torchaudio", "torch") if line.lower().startswith(n)), "")
         wanted = line[len(name) :].strip()
-        if name and wanted[:1] in "<>=!~" and wanted and len(specifier(wanted)):
+        if name and wanted[:1] in "<>=!~" and len(specifier(wanted)):
             found.append(f"{name} {wanted}")
     return tuple(found)

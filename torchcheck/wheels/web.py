@@ -1,4 +1,4 @@
-"""HTTP for asking indexes: proxies and certificates as pip has them, short patience, every failure a value (door: network)."""
+"""HTTP for asking indexes: proxies and certificates as pip has them, every failure a value (door: network)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Web:
         for pause in (*PAUSES, None):
             try:
                 return self._get(url, accept, span, method)
-            except WebError as error:
+            except WebError as error:  # noqa: PERF203 - three attempts
                 if pause is None or not error.again or time.monotonic() + pause > self.deadline:
                     raise
                 time.sleep(pause)
@@ -153,13 +153,13 @@ class Web:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects, but never from https to http, nor from this computer to http elsewhere."""
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917 - the signature of the standard library
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         target = urlsplit(newurl)
         local = target.scheme == "http" and target.hostname in LOOPBACK and urlsplit(req.full_url).scheme == "http"
         if target.scheme != "https" and not local:
-            text = f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not https; wheels could be exchanged on the way"
+            text = f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not https"
             raise WebError(Failure(shown(req.full_url), "wrong-index", text))
         followed = super().redirect_request(req, fp, code, msg, headers, newurl)
         if followed and urlsplit(req.full_url).hostname != target.hostname:
