@@ -221,7 +221,7 @@ def loss(context: Context, row: Case) -> None:
                 context,
                 got,
                 [n * v for v in slope],
-                cancel=[(4 * n if n > 1 else 1) * e for e in error],
+                cancel=trace.copied(error, n),
                 bound=4.0,
                 what=f"{what}: gradient by input {i + 1}",
             )

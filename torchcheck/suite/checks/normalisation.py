@@ -147,8 +147,7 @@ def normalises(context: Context, row: Norm) -> None:
     names = ("output", "gradient by the input", *(f"gradient by the {name}" for name in parameters))
     for i, (what, got, (values, errors)) in enumerate(zip(names, (output, *found), answer.right)):
         n = times if i > 1 else 1
-        wide_errors = [(4 * n if n > 1 else 1) * e for e in errors]
-        trace.judge_period(context, got, [n * v for v in values], cancel=wide_errors, bound=4.0, what=what)
+        trace.judge_period(context, got, [n * v for v in values], cancel=trace.copied(errors, n), bound=4.0, what=what)
 
 
 @check(oracle="mean, unbiased variance and their averages by definition", dtypes=FLOATS[:2])
