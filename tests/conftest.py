@@ -42,3 +42,11 @@ def local_index() -> Iterator[LocalIndex]:
     """Give a running, empty package index on the loopback interface (see tests/local_index.py)."""
     with LocalIndex() as index:
         yield index
+
+
+@pytest.fixture(scope="session")
+def empty_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a virtual environment with nothing in it; give its folder (with a space and an umlaut in its path)."""
+    folder = tmp_path_factory.mktemp("Prüf stand") / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
+    return folder

@@ -5,9 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = {"torch", "rich", "psutil", "packaging", "asyncio", "importlib.metadata", "subprocess", "jinja2", "pygal", "filelock"}
+HEAVY = {
+    "torch",
+    "rich",
+    "psutil",
+    "packaging",
+    "asyncio",
+    "importlib.metadata",
+    "subprocess",
+    "jinja2",
+    "pygal",
+    "filelock",
+}
 HEAVY |= {"platformdirs", "junitparser", "pynvml", "dataclasses", "json", "tempfile", "ssl", "socket", "email"}
-SHOW = "import sys; import torchcheck.cli as c\ntry: c.main(sys.argv[1:])\nexcept SystemExit: pass\nprint('|'.join(sorted(sys.modules)), file=sys.stderr)"
+SHOW = """
+import sys
+import torchcheck.cli
+try:
+    torchcheck.cli.main(sys.argv[1:])
+except SystemExit:
+    print("|".join(sorted(sys.modules)), file=sys.stderr)
+"""
 
 
 def modules(*words: str) -> tuple[set[str], str]:

@@ -38,6 +38,7 @@ class Phases:
             disable=output.quiet or not output.log.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
+        self._fetching = False
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -55,7 +56,7 @@ class Phases:
             self._phase(event)
         elif kind == "download":
             self._download(event)
-        elif kind == "file":
+        elif kind == "file" and self._fetching:
             self._output.say(f"  {event['file']}")
         elif kind == "retry":
             self._output.say(f"{event['message']} Trying again in {event['seconds']:.0f} s.")
@@ -70,6 +71,7 @@ class Phases:
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()
+        self._fetching = event["phase"] == "fetch"
         if event["phase"] == "verify":  # it shows a bar of its own
             self._bars.stop()
             return

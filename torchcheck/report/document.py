@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torchcheck import __version__
 
 SCHEMA = "torchcheck/1"
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def envelope(
@@ -54,8 +56,8 @@ def cleaned(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Take away what a terminal would obey: control characters other than newline and tab."""
-    return "".join(c if c in "\n\t" or (c >= " " and not "\x7f" <= c < "\xa0") else "\ufffd" for c in text)
+    """Take away what a terminal would obey: control characters other than newline and tab, and bidi overrides."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def finite(value: Any) -> Any:

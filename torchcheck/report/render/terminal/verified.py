@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def verify(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show a verification: a table by topic, every failure in full, one line of verdict."""
-    if data["checks"]:
+    if data["verdict"] != "unusable":
         yield _topics(data["checks"])
-    shown = [c for c in data["checks"] if c["status"] in BAD or c["status"] == "known"]
+    shown = [c for c in data["checks"] if c["status"] in BAD or (verbose and c["status"] == "known")]
     for check in shown:
         yield from _check(check)
     if verbose:
         yield from (_brief(check) for check in data["checks"] if check not in shown)
     else:
-        yield from _skips(data["checks"])
+        yield from _grouped(data["checks"])
     yield verify_verdict(data)
 
 
@@ -89,13 +89,18 @@ def _brief(check: Data) -> Line:
     return Line(check["status"], told, (f"  {check['detail']}" if check["status"] == "skip" else "", "dim"))
 
 
-def _skips(checks: Iterable[Data]) -> Iterator[Shown]:
-    reasons: dict[str, int] = {}
+def _grouped(checks: Iterable[Data]) -> Iterator[Shown]:
+    """Say each reason once: for skipping, and for calling a failure a defect of torch's that is known."""
+    reasons: dict[tuple[str, str], int] = {}
     for check in checks:
-        if check["status"] == "skip":
-            reasons[str(check["detail"])] = reasons.get(str(check["detail"]), 0) + 1
-    for reason, count in reasons.items():
-        yield Line("skip", (f"{count} skipped: {reason}", "dim"))
+        if check["status"] in ("skip", "known"):
+            told = str(check["detail"]).partition(" Seen here:")[0].removeprefix("known defect of this torch: ")
+            todo = f" (what to do: {check['hint']})" if check["status"] == "known" and check["hint"] else ""
+            reason = check["status"], told.rstrip(".") + todo
+            reasons[reason] = reasons.get(reason, 0) + 1
+    for (status, reason), number in sorted(reasons.items()):
+        word = "skipped" if status == "skip" else "known to be wrong in this torch"
+        yield Line(status, (f"{number} {word}: {reason}", "dim" if status == "skip" else ""))
 
 
 def _figure(number: Any) -> str:
