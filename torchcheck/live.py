@@ -143,7 +143,14 @@ def _which(name: str) -> str | None:
         if folder.is_absolute() and str(folder) != here
         for suffix in suffixes
     ]
-    return next((str(place) for place in places if place.is_file() and os.access(place, os.X_OK)), None)
+    return next((str(place) for place in places if _is_program(place)), None)
+
+
+def _is_program(place: Path) -> bool:
+    try:
+        return place.is_file() and os.access(place, os.X_OK)
+    except OSError:  # an alias of the Microsoft Store, a share that is gone
+        return False
 
 
 def _version(path: str) -> str | None:
@@ -210,16 +217,15 @@ def answer(ran: Ran) -> dict[str, Any]:
 
     An answer whose process did not end well has a member `ended` ("crash", "timeout" …) and how (`code`, `detail`).
     """
-    _, found, text = ran.out.rpartition(MARK)
     died = ran.failure or ("crash" if ran.code is not None and _died(ran.code) else None)
     why = {"code": ran.code, "detail": (ran.err.strip() or ran.out.strip())[-2000:]}
-    if not found:
-        return {"error": died or "garbage", **why}
-    try:
-        known = dict(json.loads(text.splitlines()[0]))
-    except (ValueError, TypeError, IndexError):  # cut off in the middle of a line
-        return {"error": died or "garbage", **why}
-    return {**known, "ended": died, **why} if died else known
+    for text in reversed(ran.out.split(MARK)[1:]):
+        try:
+            known = dict(json.loads(text.splitlines()[0]))
+        except (ValueError, TypeError, IndexError):  # cut off in the middle of a line
+            continue
+        return {**known, "ended": died, **why} if died else known
+    return {"error": died or "garbage", **why}
 
 
 def _died(code: int) -> bool:

@@ -211,4 +211,4 @@ def windows_driver_version(version: str) -> str | None:
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
         return None
     digits = (parts[2] + parts[3].zfill(4))[-5:]
-    return f"{int(digits[:-2])}.{digits[-2:]}" if len(digits) == 5 else None
+    return f"{digits[:-2]}.{digits[-2:]}" if len(digits) == 5 and digits[0] != "0" else None
