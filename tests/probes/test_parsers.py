@@ -78,8 +78,8 @@ def test_gfx_target_of_the_kfd(number, target):
 
 
 def test_rows_of_nvidia_smi():
-    text = "NVIDIA A100-SXM4-80GB, 0x20B210DE, 81920, 550.54.15, 8.0\nOrin (nvgpu), [N/A], [N/A], 540.4.0, [N/A]\n\nbroken\n"
-    first, second = _nvidia_smi.rows(text)
+    text = "NVIDIA A100-SXM4-80GB, 0x20B210DE, 81920, 550.54.15, 8.0\nOrin (nvgpu), [N/A], [N/A], 540.4.0, [N/A]\n"
+    first, second = _nvidia_smi.rows(text + "\nbroken\n")
     assert (first.pci_id, first.memory, first.compute_capability) == ("10de:20b2", 80 << 30, "8.0")
     assert (second.name, second.compute_capability) == ("Orin (nvgpu)", "8.7")
     assert "memory" not in to_json(second)
@@ -124,9 +124,19 @@ def test_the_environment_s_own_file_is_read_after_the_user_s(kind, place):
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("CUDA_VISIBLE_DEVICES", True), ("PYTHONPATH", True), ("HF_TOKEN", False), ("AWS_SECRET_ACCESS_KEY", False), ("UV_PUBLISH_TOKEN", False),
-     ("UV_INDEX_MINE_PASSWORD", False), ("USER", False), ("PIP_INDEX_URL", True), ("TORCH_HOME", True), ("UV_INDEX_PRIVATE_USERNAME", False)],
-)  # fmt: skip
+    [
+        ("CUDA_VISIBLE_DEVICES", True),
+        ("PYTHONPATH", True),
+        ("PIP_INDEX_URL", True),
+        ("TORCH_HOME", True),
+        ("HF_TOKEN", False),
+        ("AWS_SECRET_ACCESS_KEY", False),
+        ("UV_PUBLISH_TOKEN", False),
+        ("UV_INDEX_MINE_PASSWORD", False),
+        ("USER", False),
+        ("UV_INDEX_PRIVATE_USERNAME", False),
+    ],
+)
 def test_only_listed_variables_are_shown(name, shown):
     assert env.allowed(name) is shown
 

@@ -268,7 +268,7 @@ def test_installed_packages_twins_and_leftovers(nowhere, environment):
         )
         (folder / "torch").mkdir()
         (folder / "torch" / "version.py").write_text(
-            f"__all__ = ['x']\n__version__ = '{version}+cu124'\ncuda: Optional[str] = '12.4'\nhip: Optional[str] = None\n",
+            f"__version__ = '{version}+cu124'\ncuda: Optional[str] = '12.4'\nhip: Optional[str] = None\n",
             encoding="utf-8",
         )
     (site / "~orch").mkdir()

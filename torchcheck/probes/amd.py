@@ -111,4 +111,4 @@ def _remarks(on_bus: list[Adapter], kfd: bool) -> Iterator[str]:
         if one.driver != "amdgpu":
             yield f"{one.title()} ({one.slot}) is driven by {one.driver or 'nothing'}, not by amdgpu"
     if on_bus and not kfd and any(one.driver == "amdgpu" for one in on_bus):
-        yield "amdgpu is loaded, but there is no /dev/kfd here: in a container, pass --device /dev/kfd --device /dev/dri"
+        yield "amdgpu is loaded, but there is no /dev/kfd here: a container needs --device /dev/kfd --device /dev/dri"
