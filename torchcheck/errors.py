@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -35,6 +36,7 @@ class TorchcheckError(Exception):
         self.message = message
         self.hint = hint
         self.code = code or type(self).__name__
+        self.data: dict[str, Any] = {}  # what the JSON document of the failed command holds all the same
 
     def as_json(self) -> dict[str, str]:
         """Give the shape that `errors` of every JSON document has."""

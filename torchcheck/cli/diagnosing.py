@@ -24,7 +24,8 @@ def run(given: Given) -> int:
     from torchcheck.report.render.terminal import reported
 
     log = read_text(given["log"], "--log", LARGEST_LOG) if given["log"] else ""
-    found = diagnose(_facts(given, log), log)
+    facts, live = _facts(given, log)
+    found = diagnose(facts, log, live=live)
     data = {"diagnoses": [diagnosis.as_json() for diagnosis in found]}
     return Output.of("doctor", given).finish(data, code_of(found), reported.doctor)
 
@@ -36,11 +37,13 @@ def code_of(found: list[Diagnosis]) -> Exit:
 
 def explain(given: Given) -> int:
     """Tell one code's whole story."""
-    from torchcheck.doctor.codes import TABLE
+    from torchcheck.doctor.codes import explain as story
 
-    if given["explain"] not in TABLE:
-        raise UsageError(f"There is no code {given['explain']!r}.", "torchcheck doctor --list", code="no-such-code")
-    data = {"codes": [_row(TABLE[given["explain"]])]}
+    try:
+        data = {"codes": [_row(story(given["explain"]))]}
+    except KeyError:
+        message = f"There is no code {given['explain']!r}."
+        raise UsageError(message, "torchcheck doctor --list", code="no-such-code") from None
     return Output.of("doctor", given).finish(data, Exit.OK, _story)
 
 
@@ -77,20 +80,20 @@ def _codes(data: Mapping[str, Any], _verbose: bool) -> Iterator[Any]:
         yield Text.assemble(f"  {code['code']:<28}", (f"{code['severity']:<8}", "dim"), code["title"])
 
 
-def _facts(given: Given, log: str) -> Facts:
-    """Give the facts to judge: recorded ones; none where a paste of another machine speaks for itself; else ours."""
+def _facts(given: Given, log: str) -> tuple[Facts, bool]:
+    """Give the facts to judge, and whether they are of here and now; none beside a paste of another machine."""
     from torchcheck.doctor.collect_env import looks_like
     from torchcheck.facts import Facts
 
     recorded = recorded_facts(given["machine"])
     if recorded is not None:
-        return recorded
+        return recorded, False
     if looks_like(log):
-        return Facts()
+        return Facts(), False
     try:
         target = live_target(given["python"])
     except TargetError:
         if given["python"]:
             raise
-        return live_facts(None, torch="skip")
-    return live_facts(target, torch="metadata" if given["no_torch"] else "import")
+        return live_facts(None, torch="skip"), True
+    return live_facts(target, torch="metadata" if given["no_torch"] else "import"), True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from torchcheck.cli.causes import tell
 from torchcheck.cli.output import Output
 from torchcheck.errors import Exit, TorchcheckError
 
@@ -25,8 +26,10 @@ def explain(error: BaseException, words: list[str]) -> int:
     output = _output(words)
     if output.json:
         output.write_json(getattr(error, "data", None), code, [{"code": slug, "message": message, "hint": hint}])
-    else:
-        output.fail({"message": message, "hint": hint})
+        return code
+    output.fail({"message": message, "hint": hint})
+    if isinstance(error, TorchcheckError):
+        tell(output, error.data.get("diagnoses", []))
     return code
 
 

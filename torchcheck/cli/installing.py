@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchcheck.cli.causes import causes, tell
 from torchcheck.cli.gathering import live_facts, live_target, recorded_facts
 from torchcheck.cli.output import Output, show
 from torchcheck.cli.planning import code_of, collect, request_of
-from torchcheck.errors import Exit, InstallError
+from torchcheck.errors import Exit, TorchcheckError
 
 if TYPE_CHECKING:
     from torchcheck.facts import Facts
@@ -121,8 +122,8 @@ def _install(job: Job) -> int:
                 verify=verify,
                 on_event=phases.show,
             )
-        except InstallError as error:
-            error.data = _data(job, "rolled-back", {})  # type: ignore[attr-defined]
+        except TorchcheckError as error:
+            error.data = {**_data(job, "not-installed", {}), "diagnoses": causes(job.target, job.proof, error.message)}
             raise
     return _finish(job, "kept" if done.outcome != "unproven" else "unproven", done.as_json())
 
@@ -158,8 +159,13 @@ def _prove(job: Job) -> bool:
 def _finish(job: Job, verdict: str, done: Mapping[str, Any]) -> int:
     from torchcheck.report.render.terminal import planned
 
-    code = Exit.FAILED if verdict == "unproven" else Exit.OK
-    return job.output.finish(_data(job, verdict, done), code, planned.install)
+    data = _data(job, verdict, done)
+    if verdict != "unproven":
+        return job.output.finish(data, Exit.OK, planned.install)
+    data["diagnoses"] = causes(job.target, job.proof)
+    code = job.output.finish(data, Exit.FAILED, planned.install)
+    tell(job.output, data["diagnoses"])
+    return code
 
 
 def _data(job: Job, verdict: str, done: Mapping[str, Any]) -> dict[str, Any]:

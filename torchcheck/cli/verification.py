@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchcheck.cli.causes import causes, tell
 from torchcheck.cli.gathering import live_target
 from torchcheck.cli.output import Output
 from torchcheck.errors import Exit, TargetError, TorchcheckError, UsageError
@@ -28,6 +29,8 @@ def run(given: Given) -> int:
     output.say(f"Verifying {target.python}")
     result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
     data = result.as_json()
+    if result.verdict != "pass" and not result.interrupted:
+        data["diagnoses"] = causes(target, data)
     _write_files(given, data, events)
     if given["github"]:
         _tell_github(data, sys.stderr if given["json"] or given["stream"] else sys.stdout)
@@ -35,7 +38,9 @@ def run(given: Given) -> int:
         return int(result.exit_code)
     from torchcheck.report.render.terminal import verified
 
-    return output.finish(data, result.exit_code, verified.verify, _errors(result, target.python))
+    code = output.finish(data, result.exit_code, verified.verify, _errors(result, target.python))
+    tell(output, data.get("diagnoses", []))
+    return code
 
 
 def verify(

@@ -31,6 +31,13 @@ def doctor(data: Data, verbose: bool = False) -> Iterator[Shown]:
         yield Line("pass", "Nothing wrong was found" + (f": {'; '.join(well['evidence'])}" if well else "") + ".")
 
 
+def likely(diagnoses: list[Data]) -> Iterator[Shown]:
+    """Show what probably caused a failure that another command met."""
+    yield heading("Likely cause" + ("s, the first one first" if len(diagnoses) > 1 else ""))
+    for diagnosis in diagnoses:
+        yield from _diagnosis(diagnosis, verbose=False)
+
+
 def report(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show facts, diagnoses and the verification of a report."""
     for section, members in data["facts"].items():

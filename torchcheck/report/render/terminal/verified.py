@@ -72,7 +72,7 @@ def _check(check: Data) -> Iterator[Shown]:
     told = [Text(f"proves: {check['title']}", "dim")]
     if check["detail"]:
         told.append(Text(str(check["detail"])))
-    if check["measured"] is not None:
+    if check["measured"] is not None and check["unit"] != "elements":
         told.append(
             Text(f"measured {_figure(check['measured'])} {check['unit'] or ''}, allowed {_figure(check['bound'])}")
         )
@@ -96,8 +96,8 @@ def _grouped(checks: Iterable[Data]) -> Iterator[Shown]:
         if check["status"] in ("skip", "known"):
             told = str(check["detail"]).partition(" Seen here:")[0].removeprefix("known defect of this torch: ")
             todo = f" (what to do: {check['hint']})" if check["status"] == "known" and check["hint"] else ""
-            reason = check["status"], told.rstrip(".") + todo
-            reasons[reason] = reasons.get(reason, 0) + 1
+            said = check["status"], told.rstrip(".") + todo
+            reasons[said] = reasons.get(said, 0) + 1
     for (status, reason), number in sorted(reasons.items()):
         word = "skipped" if status == "skip" else "known to be wrong in this torch"
         yield Line(status, (f"{number} {word}: {reason}", "dim" if status == "skip" else ""))
