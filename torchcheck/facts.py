@@ -82,6 +82,11 @@ class Cpu:
     cores_physical: Size = UNKNOWN
     cores_logical: Size = UNKNOWN
     features: Names = UNKNOWN
+    sockets: Size = UNKNOWN
+    numa_nodes: Size = UNKNOWN
+    stepping: Text = UNKNOWN
+    mhz: Text = UNKNOWN
+    cache: Text = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,11 @@ class Drivers:
 
 @dataclass(frozen=True)
 class Torch:
-    """What became of `import torch` in the target, and what that torch says of itself."""
+    """What became of `import torch` in the target, and what that torch says of itself.
+
+    `available` says that it can use an accelerator; `libraries` are the files of CUDA, ROCm, OpenMP and the C++ runtime
+    that the process had loaded after the import (Linux).
+    """
 
     import_: Literal["ok", "missing", "error", "crash", "timeout"] | Unknown = field(
         default=UNKNOWN, metadata={"json": "import"}
@@ -168,6 +177,12 @@ class Torch:
     arch_list: Names = UNKNOWN
     devices: Names = UNKNOWN
     file: Text = UNKNOWN
+    available: Flag = UNKNOWN
+    git_version: Text = UNKNOWN
+    debug: Flag = UNKNOWN
+    miopen: Text = UNKNOWN
+    xnnpack: Flag = UNKNOWN
+    libraries: Names = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,11 @@ class Pip:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of one machine and one target interpreter."""
+    """All that is known of one machine and one target interpreter.
+
+    `packages` maps name to version; `conda` maps what conda installed to "version build channel"; `tools` maps
+    compilers and their like to their version.
+    """
 
     system: System = field(default_factory=System)
     python: Python = field(default_factory=Python)
@@ -196,6 +215,8 @@ class Facts:
     torch: Torch = field(default_factory=Torch)
     env: Mapping[str, str] | Unknown = UNKNOWN
     pip: Pip = field(default_factory=Pip)
+    conda: Mapping[str, str] | Unknown = UNKNOWN
+    tools: Mapping[str, str] | Unknown = UNKNOWN
     notes: Names = UNKNOWN
 
 
@@ -208,7 +229,11 @@ def to_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         named = ((_json_name(f), getattr(value, f.name)) for f in dataclasses.fields(value))
         members = {name: to_json(member) for name, member in named if member is not UNKNOWN}
-        return {name: member for name, member in members.items() if member != {} or name in {"packages", "env"}}
+        return {
+            name: member
+            for name, member in members.items()
+            if member != {} or name in {"packages", "env", "conda", "tools"}
+        }
     if isinstance(value, Mapping):
         return {str(key): to_json(member) for key, member in value.items()}
     if isinstance(value, tuple | list):

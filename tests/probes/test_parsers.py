@@ -15,6 +15,7 @@ from torchcheck.probes import (
     _nvidia_smi,
     _platform,
     amd,
+    conda,
     cpu,
     env,
     intel,
@@ -24,6 +25,7 @@ from torchcheck.probes import (
     probe,
     python,
     system,
+    tools,
     topics,
 )
 
@@ -263,6 +265,44 @@ def test_a_machine_that_answers_nonsense_is_described_without_a_surprise(kind, t
     surprises = [note for note in facts.notes or () if re.match(rf"({'|'.join(topics())}): \w+Error:", note)]
     assert not surprises
     assert to_json(from_json(to_json(facts))) == to_json(facts)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://conda.anaconda.org/conda-forge/noarch", "conda-forge"),
+        ("https://user:secret@mirror.example/t/pytorch/linux-64", "t/pytorch"),
+        ("defaults", "defaults"),
+        ("pytorch", "pytorch"),
+        ("https://repo.anaconda.com/pkgs/main/win-64", "pkgs/main"),
+        ("", ""),
+    ],
+)
+def test_channel_of_conda(address, name):
+    assert conda.channel(address) == name
+
+
+@pytest.mark.parametrize(
+    ("tool", "text", "version"),
+    [
+        ("gcc", "gcc (Ubuntu 13.2.0-23ubuntu4) 13.2.0\nCopyright (C) 2023", "13.2.0"),
+        ("gcc", "gcc (Debian 12.2.0-14+deb12u1) 12.2.0", "12.2.0"),
+        ("gcc", "x86_64-linux-gnu-gcc (GCC) 14.1.1 20240701", "14.1.1"),
+        ("clang", "Ubuntu clang version 18.1.3 (1ubuntu1)", "18.1.3"),
+        ("clang", "Apple clang version 16.0.0 (clang-1600.0.26.6)", "16.0.0"),
+        ("cmake", "cmake version 3.28.3\n", "3.28.3"),
+        ("ninja", "1.11.1.git.kitware\n", "1.11.1.git.kitware"),
+        ("nvcc", "Cuda compilation tools, release 13.0, V13.0.88\n", "13.0.88"),
+        ("hipcc", "HIP version: 6.4.43484-123eb5128\n", "6.4.43484-123eb5128"),
+        ("cl", "Microsoft (R) C/C++ Optimizing Compiler Version 19.44.35211 for x64", "19.44.35211"),
+        ("cl", "nonsense", None),
+    ],
+)
+def test_version_of_a_tool(tool, text, version):
+    argument = tools.TOOLS[tool][1]
+    question = f"run /bin/{tool} {argument}".strip()
+    host = Replay({f"which {tool}": f"/bin/{tool}", question: {"code": 0, "out": text, "err": ""}})
+    assert tools.version(host, tool) == version
 
 
 def test_libraries_of_intel():

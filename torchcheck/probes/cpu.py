@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torchcheck.facts import UNKNOWN, Cpu
@@ -22,6 +23,7 @@ ARM_PARTS = {
     "0xd87": "Cortex-A725",
 }  # fmt: skip
 """MIDR_EL1's part numbers of Arm's own cores, as util-linux lscpu names them."""
+NODES = "/sys/devices/system/node"
 WINDOWS = r"HKLM\HARDWARE\DESCRIPTION\System\CentralProcessor"
 
 
@@ -43,6 +45,11 @@ def _linux(host: Host) -> Cpu:
         cores_physical=len(cores) or UNKNOWN,
         cores_logical=usable or UNKNOWN,
         features=tuple((first.get("flags") or first.get("Features") or "").split()) if first else UNKNOWN,
+        sockets=len({block["physical id"] for block in blocks if "physical id" in block}) or UNKNOWN,
+        numa_nodes=sum(bool(re.fullmatch(r"node\d+", name)) for name in host.list(NODES) or ()) or UNKNOWN,
+        stepping=" ".join(first[name] for name in ("cpu family", "model", "stepping") if name in first) or UNKNOWN,
+        mhz=first.get("cpu MHz", UNKNOWN),
+        cache=first.get("cache size", UNKNOWN),
     )
 
 

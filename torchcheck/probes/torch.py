@@ -48,15 +48,19 @@ def of_import(said: Mapping[str, Any], stated: Torch) -> dict[str, Any]:
     died = death(said)
     if "import" not in said:
         return {"torch": replace(stated, import_="timeout" if said.get("error") == "timeout" else "crash", error=died)}
-    texts: dict[str, Any] = {name: said.get(name) for name in ("error", "cuda", "hip", "xpu", "cudnn")}
+    texts: dict[str, Any] = {name: said.get(name) for name in ("error", "cuda", "hip", "xpu", "cudnn", "miopen")}
     known: dict[str, Any] = {
         "version": said.get("version") or stated.version,
         "file": said.get("file"),
         "arch_list": tuple(said["arch_list"]) if said.get("arch_list") is not None else UNKNOWN,
         "devices": tuple(said["devices"]) if said.get("devices") is not None else UNKNOWN,
+        "libraries": tuple(said["libraries"]) if said.get("libraries") is not None else UNKNOWN,
+    }
+    flags = {
+        name: said[name] for name in ("available", "debug", "xnnpack", "git_version") if said.get(name) is not None
     }
     notes = (f"torch is imported, but looking for its devices ended in: {died}",) if "ended" in said else ()
-    return {"torch": Torch(import_=said["import"], **texts, **known), "notes": notes}
+    return {"torch": Torch(import_=said["import"], **texts, **known, **flags), "notes": notes}
 
 
 def death(said: Mapping[str, Any]) -> str:

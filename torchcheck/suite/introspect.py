@@ -30,6 +30,7 @@ def main() -> None:
         known |= {"import": "ok", **{name: _tried(read, torch) for name, read in BUILD.items()}}
         _write(out, known)
         known["devices"] = _tried(lambda torch: list(devices(torch)), torch)
+        known["available"] = None if known["devices"] is None else bool(known["devices"])
     except BaseException as error:  # noqa: BLE001 (SystemExit too: importing torch must not end us without a word)
         known |= {"import": _kind(error), "error": _said(error)}
     _write(out, known)
@@ -66,6 +67,23 @@ def cudnn(torch: Any) -> str | None:
     return f"{number // thousand}.{number % thousand // 100}.{number % 100}"
 
 
+def miopen(torch: Any) -> str | None:
+    """Give MIOpen's number on ROCm, where cuDNN's interface answers with it."""
+    return str(torch.backends.cudnn.version()) if torch.version.hip else None
+
+
+def libraries(_: Any) -> list[str] | None:
+    """List which files of CUDA, ROCm, OpenMP and the C++ runtime this process has loaded, to tell whose they are."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
+            paths = {line.split(None, 5)[5].strip() for line in maps if line.count("/") > 1}
+    except OSError:  # not Linux
+        return None
+    names = ("libcu", "libnv", "libnccl", "libamdhip", "libhsa", "libMIOpen", "libroc", "libgomp", "libomp", "libiomp",
+             "libmkl", "libstdc++", "libc10", "libtorch", "libze_", "libsycl")  # fmt: skip
+    return sorted(path for path in paths if path.rpartition("/")[2].startswith(names))
+
+
 def arch_list(torch: Any) -> list[str]:
     """List the architectures that the build has kernels for; `torch.cuda.get_arch_list` says nothing without a GPU."""
     read = getattr(torch._C, "_cuda_getArchFlags", None)  # noqa: SLF001
@@ -87,7 +105,10 @@ BUILD: dict[str, Callable[[Any], Any]] = {
     "hip": _version("hip"),
     "xpu": _version("xpu"),
     "git_version": _version("git_version"),
-    "debug": _version("debug"),
+    "debug": lambda torch: bool(getattr(torch.version, "debug", False)),
+    "xnnpack": lambda torch: bool(torch._C._is_xnnpack_enabled()),  # noqa: SLF001
+    "miopen": miopen,
+    "libraries": libraries,
     "cudnn": cudnn,
     "arch_list": arch_list,
 }
