@@ -53,6 +53,13 @@ def decode(raw: bytes, fmt: Format) -> list[float]:
     return numbers.tolist()
 
 
+def rounded(numbers: Sequence[float], fmt: Format) -> list[float]:
+    """Round numbers to the nearest that `fmt` holds."""
+    if fmt.name == "bfloat16":
+        return [fmt.round(x) for x in numbers]
+    return decode(encode(numbers, fmt), fmt)
+
+
 def raw_bytes(tensor: Any) -> bytes:
     """Copy a tensor's elements out of memory, without an operator of torch beyond the copy to the CPU."""
     held = tensor.detach().cpu().contiguous()

@@ -94,22 +94,25 @@ class Accuracy:
         # In float64 the oracle commits the same errors as the kernel.
         return max(units, ALLOWANCE.get(kind, 32.0)) * (2.0 if fmt.name == "float64" else 1.0)
 
-    def reach(self, x: float, y: float, fmt: Format, kind: str, arguments: Arguments) -> float:
-        """How far from y = f(x), in absolute terms, a sound result may be."""
+    def reach(
+        self, xs: Sequence[float], ys: Sequence[float], fmt: Format, kind: str, arguments: Arguments
+    ) -> list[float]:
+        """How far from each y = f(x), in absolute terms, a sound result may be."""
         bound = self.bound(fmt, kind)
         if bound == 0.0:
-            return 0.0
+            return [0.0] * len(xs)
         # Metal's tanh and exp of half precision are exact in absolute terms only.
         least = 1.0 if kind == "mps" else 0.0
         wide = FORMATS["float32"] if fmt.digits < 24 else fmt
-        cancel = max(self.cancel(x, **arguments), least)
+        c, cancel = self.bound(wide, kind), self.cancel
+        u, tiny = c * wide.u, c * wide.tiny
         # Results below the smallest normal number may be flushed, and SiLU's is x times such a one.
-        reach = self.bound(wide, kind) * (wide.u * (abs(y) + cancel) + wide.tiny * (1.0 + abs(x)))
-        if wide is not fmt:
-            saved = max(self.stored_cancel(x, **arguments), least)
-            flushed = fmt.tiny if kind != "cpu" else 2.0 * fmt.tiny * fmt.u
-            reach += bound * (fmt.u * (abs(y) + saved) + flushed)
-        return reach
+        reach = [u * (abs(y) + max(cancel(x, **arguments), least)) + tiny * (1.0 + abs(x)) for x, y in zip(xs, ys)]
+        if wide is fmt:
+            return reach
+        stored, u = self.stored_cancel, bound * fmt.u
+        flushed = bound * (fmt.tiny if kind != "cpu" else 2.0 * fmt.tiny * fmt.u)
+        return [r + u * (abs(y) + max(stored(x, **arguments), least)) + flushed for r, x, y in zip(reach, xs, ys)]
 
 
 EXACT = Accuracy(lambda e: 0.0, stored=0.0)  # noqa: ARG005 - a selection, no arithmetic
@@ -123,8 +126,8 @@ def periods(
     """Give f(x) and g f'(x) for each x and upstream gradient g, and how far each may be off."""
     y = [row.value(x, **arguments) for x in xs]
     slopes = [row.slope(x, **arguments) for x in xs]
-    forward = [row.forward.reach(x, v, fmt, kind, arguments) for x, v in zip(xs, y)]
-    backward = [row.backward.reach(x, v, fmt, kind, arguments) for x, v in zip(xs, slopes)]
+    forward = row.forward.reach(xs, y, fmt, kind, arguments)
+    backward = row.backward.reach(xs, slopes, fmt, kind, arguments)
     # g is exact; its product with f' is one more rounding.
     product = 0.0 if row.backward is EXACT or fmt.digits < 24 else fmt.u
     gradient = [g * v for g, v in zip(gs, slopes)]

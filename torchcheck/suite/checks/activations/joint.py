@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...oracles.activations import POINTWISE, Results, periods
 from ...pattern import Pattern
 from ...registry import FLOATS, check
+from .samples import upstream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,7 @@ def _draw(context: Context, count: int, *salt: object) -> list[float]:
 
 
 def _upstream(context: Context, count: int, *salt: object) -> list[float]:
-    rng = context.rng("upstream", *salt)
-    return [context.format.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in range(count)]
+    return upstream(context.format, context.rng("upstream", *salt), count)
 
 
 def _halves(shape: Sequence[int], dim: int) -> tuple[list[int], list[int]]:

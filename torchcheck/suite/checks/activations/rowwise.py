@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...oracles.softmax import FAMILY, Family, Judged, Units
-from ...pattern import Pattern
+from ...pattern import Pattern, rounded
 from ...registry import FLOATS, check
+from .samples import upstream
 
 if TYPE_CHECKING:
     from ...context import Context
@@ -54,13 +55,14 @@ def slices(shape: Shape, dim: int) -> Iterator[list[int]]:
 def numbers(context: Context, count: int, *salt: object) -> list[float]:
     """Draw inputs: logits of the usual size, and a few that stand out."""
     rng = context.rng(*salt)
-    return [context.format.round(rng.gauss(0.0, 12.0 if rng.random() < 0.1 else 2.0)) for _ in range(count)]
+    return rounded(
+        [rng.uniform(-20.0, 20.0) if i % 11 == 0 else rng.uniform(-4.0, 4.0) for i in range(count)], context.format
+    )
 
 
 def gradients(context: Context, count: int, *salt: object) -> list[float]:
     """Draw upstream gradients, every bit of the dtype in use."""
-    rng = context.rng("upstream", *salt)
-    return [context.format.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in range(count)]
+    return upstream(context.format, context.rng("upstream", *salt), count)
 
 
 def value(context: Context, row: Family, xs: Sequence[float], along: Sequence[list[int]]) -> Pattern:

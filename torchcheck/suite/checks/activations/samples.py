@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...compare import FORMATS, Format
 from ...oracles.activations import POINTWISE, Activation, Arguments, Results, periods
-from ...pattern import Pattern, repeated
+from ...pattern import Pattern, repeated, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def _sample(name: str, variant: int, dtype: str, kind: str, seed: int) -> Sample
     xs = inputs(row, arguments, fmt, rng, PERIOD[dtype])
     # Every bit of the dtype, so that a gradient that goes through a narrower one shows; at least 1, so that what
     # underflow loses is not scaled down.
-    gs = [fmt.round(rng.choice((-1, 1)) * rng.uniform(1.0, 8.0)) for _ in xs]
+    gs = upstream(fmt, rng, len(xs))
     forward, backward = periods(row, arguments, fmt, kind, xs=xs, gs=gs)
     return Sample(row, arguments, xs, gs, _pattern(fmt, xs, forward), _pattern(fmt, list(zip(xs, gs)), backward))
 
@@ -75,4 +75,9 @@ def inputs(row: Activation, arguments: Arguments, fmt: Format, rng: random.Rando
     xs += [rng.uniform(-30.0, 30.0) for _ in range(wide)]
     xs += [rng.uniform(-6.0, 6.0) for _ in range(count - len(xs))]
     rng.shuffle(xs)
-    return [fmt.round(x) for x in xs]
+    return rounded(xs, fmt)
+
+
+def upstream(fmt: Format, rng: random.Random, count: int) -> list[float]:
+    """Draw upstream gradients of either sign, with every bit of the dtype and no smaller than 1."""
+    return rounded([14.0 * r + (1.0 if r > 0 else -1.0) for r in (rng.random() - 0.5 for _ in range(count))], fmt)
