@@ -29,6 +29,14 @@ WSL_FOLDER = "/usr/lib/wsl/lib"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 MISMATCH = "Failed to initialize NVML: Driver/library version mismatch (kernel module {0}, library {1})"
 UNREACHED = "the driver {0} is installed, but its kernel module is not loaded"
+REFUSALS = {
+    "LIB_RM_VERSION_MISMATCH": "Driver/library version mismatch",
+    "DRIVER_NOT_LOADED": "Driver Not Loaded",
+    "NO_PERMISSION": "Insufficient Permissions",
+    "GPU_IS_LOST": "GPU is lost",
+    "UNKNOWN": "Unknown Error",
+}
+"""NVML's errors in the words of nvidia-smi, which is what people search for."""
 TEGRA = {"tegra210": ("Tegra X1", "5.3"), "tegra186": ("Tegra X2", "6.2"), "tegra194": ("Xavier", "7.2"),
          "tegra234": ("Orin", "8.7"), "tegra264": ("Thor", "11.0")}  # fmt: skip
 """Jetson's systems on a chip, whose GPU is no PCI device: name and compute capability (NVIDIA, "Jetson modules")."""
@@ -67,6 +75,8 @@ def _linux(host: Host, on_bus: Sequence[Adapter]) -> Answer:
     error = (driver.error if driver else None) or _why_not(module, library)
     if not module and not host.which("nvidia-smi") and any(one.driver == "nouveau" for one in on_bus):
         notes = (*notes, *_undriven(host, on_bus))
+    if module and library and module != library:
+        notes = (*notes, f"NVIDIA's kernel module is {module}, its library {library}: restart to load the new module")
     return NvidiaDriver(module or library or UNKNOWN, UNKNOWN, error), (), (*notes, *_secure_boot(host, module))
 
 
@@ -98,9 +108,14 @@ def _asked(host: Host) -> tuple[NvidiaDriver | None, tuple[Gpu, ...], tuple[str,
     absent = said.get("error") in {"LIBRARY_NOT_FOUND", "missing"}
     notes = (f"NVML: {said.get('detail') or said.get('error')}",) if not absent and (smi is None or smi.error) else ()
     if smi is None:
-        error = None if absent or said.get("error") == "NO_BINDINGS" else said.get("detail") or said.get("error")
+        error = None if absent or said.get("error") == "NO_BINDINGS" else _refusal(said)
         return (NvidiaDriver(said.get("driver", UNKNOWN), UNKNOWN, error), (), notes) if error else (None, (), notes)
     return NvidiaDriver(smi.driver or UNKNOWN, smi.cuda or UNKNOWN, smi.error), smi.gpus, notes
+
+
+def _refusal(said: Mapping[str, Any]) -> str:
+    words = REFUSALS.get(str(said.get("error")))
+    return f"Failed to initialize NVML: {words}" if words else f"NVML: {said.get('detail') or said.get('error')}"
 
 
 def _listed(said: Mapping[str, Any]) -> Iterator[Gpu]:
