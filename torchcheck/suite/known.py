@@ -115,6 +115,20 @@ DEFECTS: tuple[Defect, ...] = (
         since="2.5",
         what="*beside its own optimizer",
     ),
+    Defect(
+        "optimizers.nadam.resumes_single",
+        "NAdam.load_state_dict casts its product of momenta, kept in float32, to the dtype of the parameter: training"
+        " resumed in half precision differs from training that went on",
+        "keep master weights in float32, or set state['mu_product'] back to its saved value after loading",
+        dtypes=("bfloat16", "float16"),
+    ),
+    Defect(
+        "optimizers.asgd.resumes_single",
+        "ASGD.load_state_dict casts its rate and its share, kept in float32, to the dtype of the parameter: training"
+        " resumed in half precision differs from training that went on",
+        "keep master weights in float32",
+        dtypes=("bfloat16", "float16"),
+    ),
 )
 
 

@@ -26,10 +26,11 @@ from .compare import FORMATS
 from .context import Context
 from .oracles import optimizers as oracle
 
-# A vector with SIMD body and tail, a transposed matrix, one lane alone; more lanes than a thousand, in two tensors.
+# A vector with SIMD body and tail, a transposed matrix, one lane alone.
 Layouts = tuple[tuple[str, tuple[int, ...]], ...]
 LAYOUTS: Layouts = (("plain", (67,)), ("transposed", (6, 7)), ("plain", (1,)))
-WIDE: Layouts = (("plain", (1103,)), ("plain", (37,)))
+# More lanes than a thousand, and a longer list: with a number that has no dimensions and a tensor that is empty.
+WIDE: Layouts = tuple(("plain", shape) for shape in ((1103,), (37,), (), (3, 5), (0,), (16,), (2, 2, 2)))
 U32, U64 = FORMATS["float32"].u, FORMATS["float64"].u
 
 

@@ -72,7 +72,7 @@ SETTINGS = (
 @check(oracle=THEORY, level="quick", each=SETTINGS)
 def threshold(context: Context, row: Setting) -> None:
     """With {row} options SGD contracts 1 % below the largest stable learning rate and diverges 1 % above it."""
-    steps = 40 if context.at_least("default") else 24
+    steps = 32 if context.at_least("default") else 20
     limit = descent.limit(CURVATURES[-1], **row.options)
     for share in (0.99, 1.01):
         lr = share * limit
