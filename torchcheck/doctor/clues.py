@@ -137,7 +137,7 @@ def _python(text: str) -> dict[str, Any]:
     versions = {".".join(found.groups()) for pattern in PYTHONS for found in re.finditer(pattern, text, re.IGNORECASE)}
     short = {".".join(version.split(".")[:2]) for version in versions}
     python: dict[str, Any] = {"version": max(versions, key=len)} if len(short) == 1 else {}
-    if re.search(r"32 bit \(Intel\)|Python\d\d\d?-32\b|\bwin32\.whl|\bcp\d+-win32\b|32-bit runtime", text):
+    if re.search(r"(?i)32 bit \(Intel\)|Python\d\d\d?-32\b|\bwin32\.whl|\bcp\d+-win32\b|32-bit runtime", text):
         python["bits"] = 32
     elif re.search(r"64 bit \((?:AMD64|ARM64)\)|64-bit runtime", text):
         python["bits"] = 64
@@ -147,6 +147,10 @@ def _python(text: str) -> dict[str, Any]:
         re.IGNORECASE,
     ):
         python["environment"] = "conda"
+    if re.search(r"\bPyPy\b|[\\/]pypy3?", text):
+        python["implementation"] = "pypy"
+    if re.search(r"free-threading build|\bcp3\d+t\b-|python3\.\d+t\b", text):
+        python["free_threaded"] = True
     if re.search(r"PythonSoftwareFoundation\.Python\.", text, re.IGNORECASE):
         python["environment"] = "store"
     if re.search(r"python_embeded[\\/]|python_embedded[\\/]", text, re.IGNORECASE):
@@ -166,6 +170,8 @@ def _torch(text: str) -> dict[str, Any]:
     built = re.search(r"torch\.version\.cuda\)?\s*[:=]?\s*\n?\s*'?(None|\d+\.\d+)\b", text)
     if built:
         torch["cuda"] = None if built[1] == "None" else built[1]
+    file = re.search(r"torch\.__file__\)?\s*\n?\s*'?((?:[A-Za-z]:)?[\\/][^\n']{3,200}__init__\.py)", text)
+    torch |= {"import": "ok", "file": file[1]} if file else {}
     listed = re.search(r"supports CUDA capabilities ((?:(?:sm|compute)_\w+\s*)+)", text)
     if listed:
         torch |= {"import": "ok", "arch_list": listed[1].split()}

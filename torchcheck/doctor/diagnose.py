@@ -154,7 +154,7 @@ def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]
     if any(finding.from_log and finding.code != "cause-unknown" for finding in findings):
         return
     for row in AMBIGUOUS:
-        match = evidence.search(row.pattern, row.needle)
+        match = evidence.search(row.pattern)
         if match and not found & set(row.candidates):
             names = ", ".join(f"{code} ({codes.explain(code).title})" for code in row.candidates)
             seen = (evidence.quote(match), f"Could be: {names}.")

@@ -74,9 +74,10 @@ class Evidence:
 
     # The text
 
-    def search(self, pattern: str, needle: str = "") -> re.Match[str] | None:
-        """Find a pattern in the text, without regard to case; `needle` is a literal part, looked for first."""
-        if needle and needle.lower() not in self.log.folded:
+    def search(self, pattern: str) -> re.Match[str] | None:
+        """Find a pattern in the text, without regard to case."""
+        words = literals(pattern)
+        if words and not any(word in self.log.folded for word in words):
             return None
         return compiled(pattern).search(self.log.text)
 
@@ -208,3 +209,47 @@ def cuda_of(tag: str) -> tuple[int, int] | None:
 def compiled(pattern: str) -> re.Pattern[str]:
     """Compile a pattern once, when it is first needed."""
     return re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+
+@cache
+def literals(pattern: str) -> tuple[str, ...]:
+    """Give words of which every text that a pattern matches contains at least one, in lower case; () when none is sure.
+
+    Looking for words is a hundred times faster than trying a pattern, and nearly all patterns fail on nearly all texts.
+    """
+    found = tuple(max(_runs(branch), key=len, default="").lower() for branch in _branches(pattern))
+    return found if all(len(word) > 2 for word in found) else ()
+
+
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]|[*+?]\??|\{\d+(?:,\d*)?\}\??|.", re.DOTALL)
+
+
+def _branches(pattern: str) -> list[list[str]]:
+    """Split a pattern at its outermost bars; what stands in groups becomes one gap."""
+    branches: list[list[str]] = [[]]
+    depth = 0
+    for token in _TOKEN.findall(pattern):
+        if token == "(":
+            depth += 1
+        elif token == ")":
+            depth -= 1
+            branches[-1] += ["."] * (depth == 0)
+        elif depth == 0 and token == "|":
+            branches.append([])
+        elif depth == 0:
+            branches[-1].append(token)
+    return branches
+
+
+def _runs(tokens: list[str]) -> list[str]:
+    """Give the runs of literal characters in a branch without groups."""
+    runs = [""]
+    for token in tokens:
+        if token[0] in "*?{" and len(token) < 12 and not token.startswith("{1"):
+            runs[-1] = runs[-1][:-1]  # what may be absent
+        escaped = len(token) == 2 and token[0] == "\\" and not token[1].isalnum()
+        if escaped or (len(token) == 1 and token not in "*+?.^$"):
+            runs[-1] += token[-1]
+            continue
+        runs.append("")
+    return runs

@@ -50,11 +50,21 @@ def cpu_wheel(e: Evidence) -> Iterator[Finding]:
         yield Finding(code, Weight.CONFIRMED if match else Weight.PROVEN, seen, from_log=bool(match))
         if code == "conda-cpu-build":
             yield Finding("cpu-wheel-on-gpu-box", Weight.SUGGESTED, seen, from_log=bool(match))
+    elif gpus and match and _pypi_cpu(e):
+        plain = f"torch {e.torch_version} without a tag comes from PyPI, which is a CPU build here."
+        yield Finding(code, Weight.CONFIRMED, (e.quote(match), plain, f"GPU: {', '.join(gpus)}."), from_log=True)
     elif not_compiled:
         weight = Weight.CONFIRMED if gpus else Weight.DECISIVE if e.windows or e.cpu_build or e.linux else Weight.LIKELY
         yield Finding(
             code, weight, (e.quote(not_compiled), *([f"GPU: {', '.join(gpus)}."] if gpus else [])), from_log=True
         )
+
+
+def _pypi_cpu(e: Evidence) -> bool:
+    """Say whether the installed torch, having no tag, must be PyPI's CPU build for this system."""
+    plain = e.package("torch") and "+" not in e.torch_version and not e.conda
+    built = e.facts.torch.cuda or e.facts.torch.hip or not e.facts.system.os
+    return bool(plain and not built) and catalog.pypi_backend("torch", e.torch_version, e.machine.system) == "cpu"
 
 
 def _conda_build(e: Evidence) -> bool:
@@ -72,7 +82,7 @@ CPU_BUILD = r"^\W{0,8}(?:\[conda\]\s+)?(?:pytorch|libtorch|torch)\s+\S+\s+(?:\S*
 @rule
 def conda_cpu_build(e: Evidence) -> Iterator[Finding]:
     """Conda solved a CPU build of torch."""
-    match = e.search("(?m)" + CPU_BUILD, "cpu")
+    match = e.search("(?m)" + CPU_BUILD)
     listed = "cpuonly" in (e.facts.packages or {})
     if e.macos or e.no_gpus or not (match or listed):
         return
@@ -110,7 +120,7 @@ NAMES = {"cuda": "NVIDIA", "rocm": "AMD", "xpu": "Intel"}
 @rule
 def asked_for_other_vendor(e: Evidence) -> Iterator[Finding]:
     """A CUDA build says that there is no NVIDIA driver, on a machine with an AMD or Intel GPU."""
-    match = e.search(r"Found no NVIDIA driver", "found no nvidia driver")
+    match = e.search(r"Found no NVIDIA driver")
     kinds = {a.kind for a in e.machine.accelerators if not a.integrated and a.supported}
     if match and kinds and "cuda" not in kinds and not e.macos:
         names = ", ".join(a.described for a in e.machine.accelerators)
@@ -121,18 +131,12 @@ def asked_for_other_vendor(e: Evidence) -> Iterator[Finding]:
 def replaced_by_dependency(e: Evidence) -> Iterator[Finding]:
     """Installing another package exchanged the torch build."""
     swap = e.search(
-        r"Uninstalling torch-\d[\w.]*\+(?:cu|rocm|xpu)\w*[\s\S]{0,4000}?Successfully installed[^\n]{0,2000}? torch-(?!\d[\w.]*\+)\d",
-        "uninstalling torch",
+        r"Uninstalling torch-\d[\w.]*\+(?:cu|rocm|xpu)\w*[\s\S]{0,20000}?Successfully installed[^\n]{0,2000}? torch-(?!\d[\w.]*\+)\d"
     )
     if swap:
         yield Finding("torch-replaced-by-dependency", Weight.DECISIVE, (e.quote(swap),), from_log=True)
-    said = e.search(
-        r"^(?:ERROR: )?([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)",
-        "but you have torch",
-    )
-    said = said or e.search(
-        r"\b([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)", "but you have torch"
-    )
+    said = e.search(r"^(?:ERROR: )?([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)")
+    said = said or e.search(r"\b([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)")
     if said:
         companion, tagged = said[1].lower() in {"torchvision", "torchaudio"}, "+" in said[4].rstrip(",")
         code = "companion-mismatch" if companion and (tagged or "+" not in said[2]) else "torch-replaced-by-dependency"
@@ -157,7 +161,8 @@ def _lost_tag(e: Evidence) -> Iterator[Finding]:
         )
         if lost and tag:
             seen = (f"{name} {e.package(name)} still carries {tag[1]}, but torch is {e.torch_version} ({ours}).",)
-            yield Finding("torch-replaced-by-dependency", Weight.PROVEN + 1, seen, from_log=bool(e.log.text))
+            weight = Weight.CONFIRMED + 1 if e.search(NOT_COMPILED) else Weight.PROVEN + 1
+            yield Finding("torch-replaced-by-dependency", weight, seen, from_log=bool(e.log.text))
     cuda_packages = [name for name in e.facts.packages or {} if re.fullmatch(r"nvidia-\w[\w-]*-cu\d\d", name)]
     amd = bool(e.gpus("amd")) and not e.gpus("nvidia")
     if cuda_packages and (ours == "cpu" or (amd and _kind(ours) == "cuda")):
@@ -172,14 +177,13 @@ def _kind(tag: str) -> str:
 @rule
 def torch_missing(e: Evidence) -> Iterator[Finding]:
     """Torch is not installed in the interpreter that ran, or only in another one."""
-    match = e.search(r"No module named '?torch'?(?![\w.])", "no module named")
+    match = e.search(r"No module named '?torch'?(?![\w.])")
     if not match and e.facts.torch.import_ != "missing":
         return
     seen = (e.quote(match) if match else "import torch: No module named 'torch'.",)
-    elsewhere = e.package("torch") or e.search(r"Requirement already satisfied: torch\b", "already satisfied: torch")
+    elsewhere = e.package("torch") or e.search(r"Requirement already satisfied: torch\b")
     building = e.search(
-        r"Getting requirements to build wheel|pip-build-env|build_meta|setup\.py egg_info|metadata-generation-failed",
-        "build",
+        r"Getting requirements to build wheel|pip-build-env|build_meta|setup\.py egg_info|metadata-generation-failed"
     ) or e.search("egg_info")
     weight = (
         Weight.CONFIRMED
@@ -221,7 +225,7 @@ def torch_missing(e: Evidence) -> Iterator[Finding]:
 @rule
 def versions_disagree(e: Evidence) -> Iterator[Finding]:
     """The torch that ran is not the torch that is installed."""
-    said = e.search(r"\(you have (\d+\.\d+\.\d+(?:\+\w+)?)\)", "you have")
+    said = e.search(r"\(you have (\d+\.\d+\.\d+(?:\+\w+)?)\)")
     running = said[1] if said else str(e.facts.torch.version or "")
     installed = (e.given.packages and e.given.packages.get("torch", "")) or e.package("torch")
     if not running or not installed or _same(running, installed):
@@ -308,24 +312,22 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
             from_log=bool(e.log.text),
         )
     match = e.search(
-        r"No module named '?torch\._C'?|cannot import name '_C' from|from torch\._C import \(|DLL load failed while importing _C\b",
-        "_c",
+        r"No module named '?torch\._C'?|name '_C' is not defined|cannot import name '_C' from|from torch\._C import \(|DLL load failed while importing _C\b"
     )
     if match and re.search(r"DLL", match[0]):
         return
     if match and "from torch._C import (" not in match[0]:
         yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), from_log=True)
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
-    package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package", "is not a package")
+    package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package")
     attribute = e.search(
-        r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'(?: \(most likely due to a circular import\))?",
-        "module 'torch' has no attribute",
+        r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'(?: \(most likely due to a circular import\))?"
     )
     if package:
         yield Finding("file-shadowing", Weight.DECISIVE, (e.quote(package),), from_log=True)
-    if attribute and attribute[1] in COMMON and not e.search(r"partially initialized", "partially"):
+    if attribute and attribute[1] in COMMON and not e.search(r"partially initialized"):
         yield Finding("file-shadowing", Weight.LIKELY, (e.quote(attribute),), from_log=True)
-    sympy = e.search(r"module 'sympy' has no attribute", "sympy")
+    sympy = e.search(r"module 'sympy' has no attribute")
     if sympy:
         yield Finding("file-shadowing", Weight.SUGGESTED, (e.quote(sympy),), from_log=True)
 

@@ -10,7 +10,8 @@ from torchcheck.doctor.registry import rule
 from torchcheck.wheels import catalog
 from torchcheck.wheels.builds import allows
 
-TORCH_SYMBOL = r"_ZN?K?\d?\w{0,4}(?:3c10|2at|5torch|4c10d)\w*"
+TORCH_SYMBOL = r"(?:_Z\w{0,6}?(?:3c10|2at|5torch|4c10d|6caffe2)\w*|THP\w+)"
+NAMED_USERS = r"\b(torchvision|torchaudio|flash_attn\w*|xformers|torch_scatter|torch_sparse)\b"
 FIRST_WITH_NUMPY2 = (2, 3, 0)
 FIRST_WITH_NUMPY2_ON_WINDOWS = (2, 4, 1)
 
@@ -18,8 +19,8 @@ FIRST_WITH_NUMPY2_ON_WINDOWS = (2, 4, 1)
 @rule
 def missing(e: Evidence) -> Iterator[Finding]:
     """A companion is not installed and the program wants it."""
-    match = e.search(r"No module named '?(torchvision|torchaudio)\b(?!\.)", "no module named") or e.search(
-        r"requires the (?:Torchvision|torchvision|torchaudio) library|Please install (torchvision|torchaudio)", "torch"
+    match = e.search(r"No module named '?(torchvision|torchaudio)\b(?!\.)") or e.search(
+        r"requires the (?:Torchvision|torchvision|torchaudio) library|Please install (torchvision|torchaudio)"
     )
     if match:
         name = (match[1] or ("torchaudio" if "audio" in match[0] else "torchvision")).lower()
@@ -42,7 +43,7 @@ def pair(e: Evidence) -> Iterator[Finding]:
             continue
         trouble = _other_release(name, version, torch) or _other_cuda(e, name, version, torch)
         if trouble:
-            failed = e.search(rf"{name}|torch(?:vision|audio)::|image\.so", name)
+            failed = e.search(rf"{name}|torch(?:vision|audio)::|image\.so")
             yield Finding(
                 "companion-mismatch",
                 Weight.CONFIRMED if failed else Weight.PROVEN,
@@ -92,7 +93,7 @@ def _other_cuda(e: Evidence, name: str, version: str, torch: str) -> str:
 @rule
 def image_extension(e: Evidence) -> Iterator[Finding]:
     """Torchvision's image extension did not load."""
-    match = e.search(r"Failed to load image Python extension[^\n]{0,300}", "image python extension")
+    match = e.search(r"Failed to load image Python extension[^\n]{0,300}")
     if match:
         symbol = re.search(r"undefined symbol|Symbol not found|WinError 127", match[0])
         yield Finding(
@@ -103,9 +104,9 @@ def image_extension(e: Evidence) -> Iterator[Finding]:
 @rule
 def extension(e: Evidence) -> Iterator[Finding]:
     """A compiled extension misses symbols of torch."""
-    match = e.search(
-        rf"([\w.+/\\-]+?\.so)(?:\.\d+)*: undefined symbol: ({TORCH_SYMBOL})", "undefined symbol"
-    ) or e.search(rf"undefined symbol: ({TORCH_SYMBOL})", "undefined symbol")
+    match = e.search(rf"([\w.+/\\-]+?\.so)(?:\.\d+)*: undefined symbol: ({TORCH_SYMBOL})") or e.search(
+        rf"undefined symbol: ({TORCH_SYMBOL})"
+    )
     if not match:
         return
     library = match[1] if match.lastindex == 2 else ""
@@ -120,16 +121,14 @@ def extension(e: Evidence) -> Iterator[Finding]:
 def extension_library(e: Evidence) -> Iterator[Finding]:
     """An extension does not find torch's library: it was imported first, or is for another torch."""
     match = e.search(
-        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file",
-        "libc10",
+        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file"
     ) or e.search(
-        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file",
-        "libtorch",
+        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file"
     )
     user = e.search(
-        r"site-packages[\\/](torchvision|torchaudio|torchtext|flash_attn\w*|xformers|torch_scatter|torch_sparse|torch_cluster|mmcv|detectron2|apex|deepspeed|mamba_ssm|causal_conv1d\w*|bitsandbytes|pytorch3d|nvdiffrast|gsplat|vllm)",
-        "site-packages",
+        r"site-packages[\\/](torchvision|torchaudio|torchtext|flash_attn\w*|xformers|torch_scatter|torch_sparse|torch_cluster|mmcv|detectron2|apex|deepspeed|mamba_ssm|causal_conv1d\w*|bitsandbytes|pytorch3d|nvdiffrast|gsplat|vllm)"
     )
+    user = user or (e.search(NAMED_USERS) if match else None)
     if match and user:
         code = (
             "companion-mismatch" if user[1] in {"torchvision", "torchaudio", "torchtext"} else "extension-abi-mismatch"
@@ -146,8 +145,7 @@ def numpy2(e: Evidence) -> Iterator[Finding]:
     first = FIRST_WITH_NUMPY2_ON_WINDOWS if e.windows else FIRST_WITH_NUMPY2
     too_old = bool(release) and release < first[: max(len(release), 2)]
     match = e.search(
-        r"Numpy is not available|Could not infer dtype of numpy\.\w+|NumPy 1\.x cannot be run in|_ARRAY_API not found|expected np\.ndarray \(got numpy\.ndarray\)",
-        "",
+        r"Numpy is not available|Could not infer dtype of numpy\.\w+|NumPy 1\.x cannot be run in|_ARRAY_API not found|expected np\.ndarray \(got numpy\.ndarray\)"
     )
     if numpy[:1] >= (2,) and too_old:
         seen = (f"torch {e.torch_version} was built for NumPy 1, installed is NumPy {e.package('numpy')}.",)
@@ -198,7 +196,7 @@ def _numpy_unknown(e: Evidence, match: re.Match[str], too_old: bool) -> Iterator
 @rule
 def compile_without_triton(e: Evidence) -> Iterator[Finding]:
     """Triton is older than this torch needs."""
-    match = e.search(r"working triton installation|TritonMissing", "triton")
+    match = e.search(r"working triton installation|TritonMissing")
     installed = e.package("triton") or e.package("triton-windows") or e.package("pytorch-triton")
     if match and installed:
         yield Finding(
@@ -209,11 +207,9 @@ def compile_without_triton(e: Evidence) -> Iterator[Finding]:
 @rule
 def torchcodec(e: Evidence) -> Iterator[Finding]:
     """Torchcodec does not fit, or FFmpeg is missing."""
-    match = e.search(r"libtorchcodec", "libtorchcodec")
+    match = e.search(r"libtorchcodec")
     if match and (
-        missing := e.search(
-            r"lib(?:avutil|avcodec|avformat)[.\w]*: cannot open|Library not loaded: [^\n]{0,80}libav", "libav"
-        )
+        missing := e.search(r"lib(?:avutil|avcodec|avformat)[.\w]*: cannot open|Library not loaded: [^\n]{0,80}libav")
     ):
         yield Finding(
             "torchcodec-load",

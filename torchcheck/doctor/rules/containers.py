@@ -19,8 +19,7 @@ def not_visible(e: Evidence) -> Iterator[Finding]:
         e.search(NO_DRIVER)
         or e.search(NO_GPU)
         or e.search(
-            r"libcuda\.so(?:\.1)?: cannot open shared object|libcuda\.so cannot found|executable file not found in \$PATH",
-            "",
+            r"libcuda\.so(?:\.1)?: cannot open shared object|libcuda\.so cannot found|executable file not found in \$PATH"
         )
     )
     inside = e.container or e.wsl
@@ -71,8 +70,7 @@ def smi_error(e: Evidence) -> Iterator[Finding]:
 def wsl_libcuda(e: Evidence) -> Iterator[Finding]:
     """WSL: cuDNN cannot find libcuda.so."""
     match = e.search(
-        r"Could not load library libcudnn\w*\.so\S*[^\n]{0,40}libcuda\.so|libcuda\.so: cannot open shared object",
-        "libcuda.so",
+        r"Could not load library libcudnn\w*\.so\S*[^\n]{0,40}libcuda\.so|libcuda\.so: cannot open shared object"
     )
     if match and (e.wsl or e.says("/usr/lib/wsl", "WSL")):
         yield Finding("wsl-libcuda-path", Weight.CONFIRMED, (e.quote(match), "This is WSL."), from_log=True)
@@ -85,7 +83,7 @@ def small_shm(e: Evidence) -> Iterator[Finding]:
     """Shared memory is as small as Docker gives it."""
     shm = e.facts.memory.shm
     if isinstance(shm, int) and shm <= 64 * MIB and (e.container or shm > 0):
-        match = e.search(r"[Bb]us error|DataLoader worker[^\n]{0,60}(?:killed|exited)|shared memory|unexpectedly", "")
+        match = e.search(r"[Bb]us error|DataLoader worker[^\n]{0,60}(?:killed|exited)|shared memory|unexpectedly")
         yield Finding(
             "shm-too-small",
             Weight.CONFIRMED if match else Weight.HINT + 10,

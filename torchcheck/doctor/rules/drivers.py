@@ -73,7 +73,7 @@ def _quoted(e: Evidence, match: re.Match[str] | None) -> tuple[str, ...]:
 @rule
 def not_loaded(e: Evidence) -> Iterator[Finding]:
     """The driver is installed, its kernel module is not running."""
-    match = e.search(NOT_TALKING, "communicate with the nvidia")
+    match = e.search(NOT_TALKING)
     driver = e.facts.drivers.nvidia
     if match and e.wsl:
         yield Finding(
@@ -86,7 +86,7 @@ def not_loaded(e: Evidence) -> Iterator[Finding]:
             (e.quote(match),),
             from_log=True,
         )
-    nouveau = e.search(r"\bnouveau\b", "nouveau")
+    nouveau = e.search(r"\bnouveau\b")
     if nouveau and (match or e.says("driver=nouveau", "nvidia-smi")) and e.linux:
         yield Finding("driver-not-loaded", Weight.DECISIVE, (e.quote(nouveau),), from_log=True)
 
@@ -137,7 +137,7 @@ def ptx(e: Evidence) -> Iterator[Finding]:
 def after_suspend(e: Evidence) -> Iterator[Finding]:
     """CUDA says unknown error on Linux."""
     match = e.search(
-        r"CUDA unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN|error\s*[=:]?\s*\(?999\b", ""
+        r"CUDA unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN|error\s*[=:]?\s*\(?999\b"
     )
     if not match or e.windows or e.macos:
         return
@@ -149,7 +149,7 @@ def after_suspend(e: Evidence) -> Iterator[Finding]:
             (e.quote(match), "In a container this is a missing /dev/nvidia-uvm."),
             from_log=True,
         )
-    slept = e.search(r"suspend|resum(?:e|ing)|hibernat|wak(?:e|ing) up|sleep mode", "")
+    slept = e.search(r"suspend|resum(?:e|ing)|hibernat|wak(?:e|ing) up|sleep mode")
     if slept or not e.container:
         known = bool(driver and driver.version and not driver.error) or slept
         weight = Weight.CONFIRMED if known else Weight.DECISIVE if e.linux else Weight.LIKELY
@@ -206,11 +206,8 @@ def none_here(e: Evidence) -> Iterator[Finding]:
     asked = (
         e.search(NO_DRIVER)
         or e.search(NO_GPU)
-        or e.search(r"Torch not compiled with CUDA enabled", "not compiled with cuda")
-        or e.search(
-            r"Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False",
-            "deserialize",
-        )
+        or e.search(r"Torch not compiled with CUDA enabled")
+        or e.search(r"Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False")
     )
     usable = [a for a in e.machine.accelerators if a.supported and not (a.integrated and a.kind == "rocm")]
     if (
@@ -231,8 +228,7 @@ def mig(e: Evidence) -> Iterator[Finding]:
     names = [str(g.name) for g in e.facts.gpus or () if re.search(r"\bMIG\b", str(g.name))]
     values = [v for k, v in (e.facts.env or {}).items() if "MIG-" in v and k in OPEN_ENDED]
     match = e.search(
-        r"\bMIG-(?:GPU-)?[0-9a-f]{8}|\bMIG \d\w*\.\d+gb|A100\S*-MIG-\S+|H100\S*-MIG-\S+|\bMIG (?:mode|instance|device)",
-        "mig",
+        r"\bMIG-(?:GPU-)?[0-9a-f]{8}|\bMIG \d\w*\.\d+gb|A100\S*-MIG-\S+|H100\S*-MIG-\S+|\bMIG (?:mode|instance|device)"
     )
     if names or values or match:
         counted = e.search(r"device_count\(\)|num_gpus INTERNAL ASSERT|No CUDA GPUs|invalid device ordinal|only one")
@@ -248,10 +244,10 @@ def mig(e: Evidence) -> Iterator[Finding]:
 def memory_held(e: Evidence) -> Iterator[Finding]:
     """Other processes hold the GPU's memory."""
     match = e.search(
-        r"(?:CUDA|HIP) out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|OutOfMemoryError", ""
+        r"(?:CUDA|HIP) out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|OutOfMemoryError"
     )
     holders = sorted({name for gpu in e.facts.gpus or () for name in gpu.in_use_by or ()})
-    others = e.search(r"Process \d+ has (\d[\d.]*) ([KMG])iB memory in use", "memory in use")
+    others = e.search(r"Process \d+ has (\d[\d.]*) ([KMG])iB memory in use")
     held = _held_by_others(e) if match else None
     if match and (holders or held):
         seen = (
@@ -268,7 +264,13 @@ def memory_held(e: Evidence) -> Iterator[Finding]:
         and len(re.findall(r"Process \d+ has", e.log.text)) > 1
     ):
         yield Finding("gpu-memory-held", Weight.LIKELY, (e.quote(others),), from_log=True)
-    busy = e.search(r"all CUDA-capable devices are busy or unavailable", "busy or unavailable")
+    used = e.search(r"\|\s*(\d+)MiB\s*/\s*(\d+)MiB\s*\|")
+    idle = e.search(r"No running processes found")
+    if used and idle and int(used[1]) > 0.5 * int(used[2]):
+        yield Finding(
+            "gpu-memory-held", Weight.DECISIVE, (e.quote(used), "nvidia-smi lists no process for it."), from_log=True
+        )
+    busy = e.search(r"all CUDA-capable devices are busy or unavailable")
     if busy and holders:
         yield Finding(
             "gpu-memory-held", Weight.CONFIRMED, (e.quote(busy), f"In use by: {', '.join(holders[:5])}."), from_log=True
@@ -282,12 +284,9 @@ def _held_by_others(e: Evidence) -> str | None:
     """Read an out-of-memory message: what is neither free nor this process's own is held by others."""
     size = r"(\d[\d.]*) ([KMG]?)(?:iB|B|bytes)"
     new = e.search(
-        rf"total capac\w+ of {size} of which {size} is free[\s\S]{{0,600}}?this process has {size} memory in use",
-        "of which",
+        rf"total capac\w+ of {size} of which {size} is free[\s\S]{{0,600}}?this process has {size} memory in use"
     )
-    old = e.search(
-        rf"{size} total capacity; {size} already allocated; {size} free; {size} (?:reserved|cached)", "total capacity"
-    )
+    old = e.search(rf"{size} total capacity; {size} already allocated; {size} free; {size} (?:reserved|cached)")
     match = new or old
     if not match:
         return None
@@ -342,13 +341,13 @@ def _covers(bounds: str, release: tuple[int, ...]) -> bool:
     return first <= release <= last
 
 
-# What the compiler of a CUDA release can compile for at most, and at least (nvcc's release notes).
+# Newest architecture that a CUDA release can compile for (nvcc's release notes), and oldest that torch 1.x was built for.
 TOOLKITS = {
     (9, 0): ("3.0", "7.0"),
-    (10, 0): ("3.0", "7.5"),
-    (11, 0): ("3.5", "8.0"),
-    (11, 1): ("3.5", "8.6"),
-    (11, 8): ("3.5", "9.0"),
+    (10, 0): ("3.7", "7.5"),
+    (11, 0): ("3.7", "8.0"),
+    (11, 1): ("3.7", "8.6"),
+    (11, 8): ("3.7", "9.0"),
     (12, 0): ("5.0", "9.0"),
     (12, 8): ("5.0", "12.0"),
     (13, 0): ("7.5", "12.1"),
@@ -429,7 +428,7 @@ def _reads(entry: str, gpu: Accelerator) -> bool:
 def no_kernel_image(e: Evidence) -> Iterator[Finding]:
     """A kernel failed for want of code, and the facts say in which direction."""
     said, failed = e.search(NOT_COMPATIBLE) or e.search(NO_LONGER), e.search(NO_KERNEL)
-    if e.search(NO_LONGER, "too old"):
+    if e.search(NO_LONGER):
         yield Finding("gpu-arch-dropped", Weight.DECISIVE, (e.quote(e.search(NO_LONGER)),), from_log=True)  # type: ignore[arg-type]
     match = said or failed
     if not match:
@@ -463,8 +462,7 @@ def no_kernel_image(e: Evidence) -> Iterator[Finding]:
 def named_capability(e: Evidence) -> Iterator[Finding]:
     """The text itself names a capability that is not compatible."""
     match = e.search(
-        r"CUDA capability sm_(\d+)\w? is not compatible|sm_(\d+)\w? is not (?:compatible|supported)|compute capability (?:\(CC\) )?(\d+\.\d)[^\n]{0,60}(?:not|no longer) (?:compatible|supported)",
-        "",
+        r"CUDA capability sm_(\d+)\w? is not compatible|sm_(\d+)\w? is not (?:compatible|supported)|compute capability (?:\(CC\) )?(\d+\.\d)[^\n]{0,60}(?:not|no longer) (?:compatible|supported)"
     )
     if not match or nvidia(e):
         return

@@ -24,10 +24,9 @@ def import_crash(e: Evidence) -> Iterator[Finding]:
         )
         return
     match = e.search(
-        r"(?:egmentation fault|SIGSEGV|access violation|0xC0000005|-1073741819|3221225477|exit code 139|core dumped)",
-        "",
+        r"(?:egmentation fault|SIGSEGV|access violation|0xC0000005|-1073741819|3221225477|exit code 139|core dumped)"
     )
-    at_import = e.search(r"import(?:ing)? torch\b|torch[\\/]__init__\.py", "torch")
+    at_import = e.search(r"import(?:ing)? torch\b|torch[\\/]__init__\.py")
     if match and at_import and state != "ok" and not e.says("illegal instruction"):
         yield Finding("torch-import-crash", Weight.LIKELY, (e.quote(match),), from_log=True)
 
@@ -50,8 +49,7 @@ def verification(e: Evidence) -> Iterator[Finding]:
             from_log=True,
         )
     match = e.search(
-        r"torchcheck verify[\s\S]{0,4000}?(?:\bFAIL\b|\bverdict: fail|\d+ failed)|^(?:FAIL|CRASH)\s+(?:activations|backprop|optimizers|schedules|layers|losses|attention|training|devices)\.\S+",
-        "fail",
+        r"torchcheck verify[\s\S]{0,4000}?(?:\bFAIL\b|\bverdict: fail|\d+ failed)|^(?:FAIL|CRASH)\s+(?:activations|backprop|optimizers|schedules|layers|losses|attention|training|devices)\.\S+"
     )
     if match and not e.verification:
         yield Finding("verify-failed", Weight.DECISIVE, (e.quote(match),), from_log=True)

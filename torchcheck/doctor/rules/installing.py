@@ -30,11 +30,11 @@ def progress(e: Evidence) -> tuple[float, float] | None:
 @rule
 def hashes(e: Evidence) -> Iterator[Finding]:
     """A downloaded file has another hash than announced."""
-    match = e.search(HASHES, "hash")
+    match = e.search(HASHES)
     if not match:
         return
     seen, shown = (e.quote(match),), progress(e)
-    if e.search(r"Using cached \S*(?:\.whl|\.tar\.gz)", "using cached") and not shown:
+    if e.search(r"Using cached \S*(?:\.whl|\.tar\.gz)") and not shown:
         yield Finding("pip-cache-corrupt", Weight.CONFIRMED, (*seen, "The file came from pip's cache."), from_log=True)
     elif shown and shown[0] < shown[1] * 0.999:
         part = f"The download showed {shown[0] / 1e6:.0f} of {shown[1] / 1e6:.0f} MB."
@@ -45,40 +45,38 @@ def hashes(e: Evidence) -> Iterator[Finding]:
             yield Finding("download-interrupted", Weight.SUGGESTED, seen, from_log=True)
 
 
+BROKEN = (
+    r"IncompleteRead\(|ChunkedEncodingError|ConnectionResetError|Connection broken|incomplete-download|"
+    r"IncompleteDownloadError|end of file before message length reached|error decoding response body|"
+    r"request or response body error|UV_HTTP_TIMEOUT|Failed to download (?:distribution due to|`?torch)"
+)
+TIMED_OUT = r"ReadTimeoutError|Read timed out|^\s*(?:socket\.timeout|TimeoutError)\b|operation timed out"
+RETRIED = (
+    r"after connection broken by '(?:ConnectionResetError|ProtocolError|RemoteDisconnected|ReadTimeoutError)"
+    r"[^\n]{0,300}?': (/\S*)"
+)
+
+
 @rule
 def timeout(e: Evidence) -> Iterator[Finding]:
     """A connection timed out or broke, before or in the middle of a download."""
-    broken = e.search(
-        r"IncompleteRead\(|ChunkedEncodingError|ConnectionResetError|Connection broken|incomplete-download|IncompleteDownloadError|end of file before message length reached",
-        "",
-    )
-    read = e.search(
-        r"ReadTimeoutError|Read timed out|^\s*(?:socket\.timeout|TimeoutError)\b|Failed to download distribution due to network timeout|operation timed out",
-        "time",
-    )
-    shown = (
-        progress(e)
-        or e.search(DOWNLOAD, "downloading")
-        or e.search(r"files\.pythonhosted\.org|download(?:-r2)?\.pytorch\.org[^\n]{0,200}\.whl", ".org")
-    )
-    if broken and not e.says(
-        "NewConnectionError",
-        "ConnectTimeout",
-        "after connection broken by 'SSLError",
-        "after connection broken by 'ProxyError",
-    ):
-        yield Finding("download-interrupted", Weight.DECISIVE, (e.quote(broken),), from_log=True)
-    elif read and not e.says("ConnectTimeout"):
-        network = bool(e.search(r"host=|pip|urllib3|https?://|\buv\b|Download"))
-        if (
-            progress(e)
-            or (shown and isinstance(shown, re.Match) and "whl" in shown[0])
-            or e.search(DOWNLOAD, "downloading")
-        ):
-            yield Finding("download-interrupted", Weight.DECISIVE, (e.quote(read),), from_log=True)
-        elif network:
-            yield Finding("network-unreachable", Weight.DECISIVE, (e.quote(read),), from_log=True)
-            yield Finding("download-interrupted", Weight.LIKELY, (e.quote(read),), from_log=True)
+    if e.says("NewConnectionError", "ConnectTimeout", "broken by 'SSLError", "broken by 'ProxyError"):
+        return
+    retried, broken, read = e.search(RETRIED), e.search(BROKEN), e.search(TIMED_OUT)
+    match = retried or broken or read
+    if not match or not (broken or retried or e.search(r"host=|pip|urllib3|https?://|\buv\b|Download")):
+        return
+    # Files come from these hosts, or end so; the index's own pages end with a slash.
+    file = re.search(r"\.whl|\.tar", retried[1]) if retried else None
+    started = file or (not retried and (broken or progress(e) or e.search(DOWNLOAD) or e.says(*FILES)))
+    if started:
+        yield Finding("download-interrupted", Weight.DECISIVE, (e.quote(match),), from_log=True)
+    else:
+        yield Finding("network-unreachable", Weight.DECISIVE, (e.quote(match),), from_log=True)
+        yield Finding("download-interrupted", Weight.LIKELY, (e.quote(match),), from_log=True)
+
+
+FILES = ("files.pythonhosted.org", "download-r2.pytorch.org", ".whl")
 
 
 @rule
@@ -87,9 +85,10 @@ def unreachable(e: Evidence) -> Iterator[Finding]:
     match = e.search(
         r"ConnectTimeoutError|NewConnectionError|Failed to establish a new connection|(?:Temporary failure in|Name or service not known|getaddrinfo failed|nodename nor servname)|"
         r"Cannot connect to proxy|ProxyError|Network is unreachable|No route to host|dns error|failed to lookup address|Could not resolve host|WinError 1006[01]\b|"
-        r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]",
+        r"SSLEOFError|EOF occurred in violation of protocol|WRONG_VERSION_NUMBER|check_hostname requires server_hostname|"
+        r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]"
     )
-    if match and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group", ""):
+    if match and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group"):
         yield Finding("network-unreachable", Weight.DECISIVE - 1, (e.quote(match),), from_log=True)
 
 
@@ -97,17 +96,15 @@ def unreachable(e: Evidence) -> Iterator[Finding]:
 def cached(e: Evidence) -> Iterator[Finding]:
     """Pip reuses a damaged file from its cache."""
     match = e.search(
-        r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|Bad magic number for central directory|has an invalid wheel|invalid distribution file|EOFError: Compressed file ended",
-        "",
+        r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|Bad magic number for central directory|has an invalid wheel|invalid distribution file|EOFError: Compressed file ended"
     )
     if match and e.search(PIP):
-        cache = e.search(r"Using cached", "using cached") or e.says("pip/cache", "pip\\cache", "/.cache/")
+        cache = e.search(r"Using cached") or e.says("pip/cache", "pip\\cache", "/.cache/")
         yield Finding(
             "pip-cache-corrupt", Weight.CONFIRMED if cache else Weight.LIKELY, (e.quote(match),), from_log=True
         )
     stale = e.search(
-        r"(?:Cache entry deserialization failed|Failed to deserialize cache entry|msgpack\S{0,40}(?:ExtraData|FormatError))",
-        "",
+        r"(?:Cache entry deserialization failed|Failed to deserialize cache entry|msgpack\S{0,40}(?:ExtraData|FormatError))"
     )
     if stale and e.says("ERROR", "Exception"):
         yield Finding("pip-cache-corrupt", Weight.SUGGESTED, (e.quote(stale),), from_log=True)
@@ -135,11 +132,11 @@ def disk(e: Evidence) -> Iterator[Finding]:
 @rule
 def memory(e: Evidence) -> Iterator[Finding]:
     """Pip was killed or ran out of memory."""
-    match = e.search(r"^\s*(?:MemoryError\b|.{0,80}\bKilled\b\s*(?:pip|python)?)", "")
+    match = e.search(r"^\s*(?:MemoryError\b|.{0,80}\bKilled\b\s*(?:pip|python)?)")
     installing = e.search(
         r"Collecting torch|Downloading \S*torch|Installing collected packages|pip3? install|pip[\\/]_(?:vendor|internal)|cachecontrol|msgpack"
     )
-    match = match or e.search(r"\n\s*(?:MemoryError\b|Killed\b)", "")
+    match = match or e.search(r"\n\s*(?:MemoryError\b|Killed\b)")
     if match and installing:
         sure = "MemoryError" in match[0] and e.search(r"pip[\\/]_|cachecontrol|msgpack")
         yield Finding("pip-memoryerror", Weight.DECISIVE if sure else Weight.LIKELY, (e.quote(match),), from_log=True)
@@ -149,8 +146,7 @@ def memory(e: Evidence) -> Iterator[Finding]:
 def permission(e: Evidence) -> Iterator[Finding]:
     """A file of the target may not be written."""
     match = e.search(
-        r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|EnvironmentNotWritableError|The current user does not have write permissions|os error 13",
-        "",
+        r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|EnvironmentNotWritableError|The current user does not have write permissions|os error 13"
     )
     if not match or not e.search(PIP + r"|\bconda\b|\buv\b"):
         return
@@ -188,7 +184,7 @@ def not_writable(e: Evidence) -> Iterator[Finding]:
 @rule
 def in_use(e: Evidence) -> Iterator[Finding]:
     """A running process holds torch's files."""
-    match = e.search(r"WinError 32\b[^\n]{0,300}", "winerror 32") or e.search(r"os error 32\b", "os error 32")
+    match = e.search(r"WinError 32\b[^\n]{0,300}") or e.search(r"os error 32\b")
     if match and (e.search(PIP) or e.says("~orch", "torch")):
         yield Finding("win-files-in-use", Weight.DECISIVE, (e.quote(match),), from_log=True)
 
@@ -198,7 +194,7 @@ def long_path(e: Evidence) -> Iterator[Finding]:
     """A path is longer than Windows allows."""
     if e.facts.system.os and not e.windows:
         return
-    match = e.search(r"\[Errno (?:2|22)\][^\n]{0,30}['\"]([A-Za-z]:\\[^'\"\n]{0,600})['\"]", "errno 2")
+    match = e.search(r"\[Errno (?:2|22)\][^\n]{0,30}['\"]([A-Za-z]:\\[^'\"\n]{0,600})['\"]")
     if match and _deep(match[1], e):
         yield Finding(
             "win-long-path",
@@ -224,7 +220,7 @@ def _deep(path: str, e: Evidence) -> bool:
     place = re.search(
         r"site-packages\\|\\licenses\\|torchinductor_|\\triton\\|LocalCache\\local-packages", plain, re.IGNORECASE
     )
-    installing = e.search(r"Could not install packages|EnvironmentError|Installing collected", "")
+    installing = e.search(r"Could not install packages|EnvironmentError|Installing collected")
     return len(plain) > 240 or bool(
         place and (installing or "torchinductor" in plain or "\\triton\\" in plain or "..." in plain)
     )
@@ -233,7 +229,7 @@ def _deep(path: str, e: Evidence) -> bool:
 @rule
 def leftovers(e: Evidence) -> Iterator[Finding]:
     """An earlier installation was left half done."""
-    match = e.search(r"Ignoring invalid distribution [-~]\w*orch\w*", "invalid distribution")
+    match = e.search(r"Ignoring invalid distribution [-~]{1,3}\w*rch\w*")
     if match:
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
     for note in e.facts.notes or ():
@@ -245,18 +241,16 @@ def leftovers(e: Evidence) -> Iterator[Finding]:
 def missing_native(e: Evidence) -> Iterator[Finding]:
     """A library of torch itself is not there."""
     match = e.search(
-        r"(?:libtorch_python|libtorch_cpu|libtorch|libc10|libshm|libtorch_global_deps)\.(?:so|dylib)[.\d]*(?:: cannot open shared object|' \(no such file\)|[^\n]{0,80}image not found)",
-        "lib",
+        r"(?:libtorch_python|libtorch_cpu|libtorch|libc10|libshm|libtorch_global_deps)\.(?:so|dylib)[.\d]*(?:: cannot open shared object|' \(no such file\)|[^\n]{0,80}image not found)"
     )
     own = match and (
-        e.facts.torch.import_ == "error"
-        or e.search(r"torch[\\/]__init__\.py|from torch\._C import|import torch\b", "torch")
+        e.facts.torch.import_ == "error" or e.search(r"torch[\\/]__init__\.py|from torch\._C import|import torch\b")
     )
     if (
         match
         and own
         and not e.search(
-            r"flash_attn|xformers|torchvision|torchaudio|torch_scatter|torch_sparse|mmcv|detectron2|deepspeed", ""
+            r"flash_attn|xformers|torchvision|torchaudio|torch_scatter|torch_sparse|mmcv|detectron2|deepspeed"
         )
     ):
         yield Finding("corrupt-install", Weight.LIKELY, (e.quote(match),), from_log=True)
@@ -265,7 +259,7 @@ def missing_native(e: Evidence) -> Iterator[Finding]:
 @rule
 def dependency(e: Evidence) -> Iterator[Finding]:
     """The failed import names the package to reinstall."""
-    match = e.search(rf"(?:No module named '?|module '|from (?:partially initialized module )?')({DEPENDENCY})\b", "")
+    match = e.search(rf"(?:No module named '?|module '|from (?:partially initialized module )?')({DEPENDENCY})\b")
     if match:
         name = {"typing_extensions": "typing-extensions", "pkg_resources": "setuptools", "distutils": "setuptools"}.get(
             match[1], match[1]

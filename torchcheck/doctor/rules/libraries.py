@@ -18,7 +18,7 @@ CUDA_OF = {"libcudart": 0, "libcublas": 0, "libcublasLt": 0, "libnvrtc": 0, "lib
 @rule
 def missing_library(e: Evidence) -> Iterator[Finding]:
     """A library of NVIDIA's wheels cannot be found."""
-    match = e.search(MISSING, ".so")
+    match = e.search(MISSING)
     if not match or e.windows or e.macos:
         return
     name, soname = match[1] or match[3], match[2]
@@ -43,7 +43,7 @@ def missing_library(e: Evidence) -> Iterator[Finding]:
     else:
         own = (
             e.facts.torch.import_ == "error"
-            or e.search(r"from torch\._C import|torch[\\/]__init__\.py|libtorch|import torch\b", "torch")
+            or e.search(r"from torch\._C import|torch[\\/]__init__\.py|libtorch|import torch\b")
             or name not in CUDA_OF
         )
         yield Finding("nvidia-deps-broken", Weight.DECISIVE if own else Weight.LIKELY, (e.quote(match),), from_log=True)
@@ -60,13 +60,13 @@ def _split(e: Evidence) -> bool:
     """Say whether torch lies in lib64 while other packages lie in lib."""
     file = str(e.facts.torch.file or "")
     order = e.facts.python.in_path_order or ()
-    in_lib64 = "/lib64/python" in file or bool(e.search(r"/lib64/python3[.\d]*/site-packages/torch/", "lib64"))
+    in_lib64 = "/lib64/python" in file or bool(e.search(r"/lib64/python3[.\d]*/site-packages/torch/"))
     both = any("/lib64/" in p and "-packages" in p for p in order) and any(
         "/lib/" in p and "-packages" in p for p in order
     )
     return in_lib64 and (
         both
-        or bool(e.search(r"/lib/python3[.\d]*/site-packages/nvidia", "/nvidia"))
+        or bool(e.search(r"/lib/python3[.\d]*/site-packages/nvidia"))
         or (e.facts.python.environment == "venv" and not order)
     )
 
@@ -74,7 +74,7 @@ def _split(e: Evidence) -> bool:
 @rule
 def split_environment(e: Evidence) -> Iterator[Finding]:
     """Torch lies in lib64, its NVIDIA libraries in lib."""
-    if _split(e) and e.facts.torch.import_ == "error" and not e.search(MISSING, ".so"):
+    if _split(e) and e.facts.torch.import_ == "error" and not e.search(MISSING):
         yield Finding(
             "venv-lib-lib64-split", Weight.PROVEN, (f"torch is {e.facts.torch.file}.",), from_log=bool(e.log.text)
         )
@@ -105,8 +105,7 @@ def requirements(e: Evidence) -> Iterator[Finding]:
 def nvidia_conflict(e: Evidence) -> Iterator[Finding]:
     """A symbol of an NVIDIA library is missing: another copy of it was loaded, or the wheels do not fit each other."""
     match = e.search(
-        r"undefined symbol: (?:_{0,2}nvJitLink|cublas|cusparse|cusolver|cufft|nccl|cudnn|_Z\d+cudnn|nvrtc)\w*|libcudnn\w*\.so[.\d]*: undefined symbol",
-        "undefined symbol",
+        r"undefined symbol: (?:_{0,2}nvJitLink|cublas|cusparse|cusolver|cufft|nccl|cudnn|_Z\d+cudnn|nvrtc)\w*|libcudnn\w*\.so[.\d]*: undefined symbol"
     )
     if match and not e.windows:
         path = (e.facts.env or {}).get("LD_LIBRARY_PATH", "")
@@ -130,7 +129,7 @@ def library_path(e: Evidence) -> Iterator[Finding]:
     ]
     broken = e.facts.torch.import_ in {"error", "crash"}
     if foreign and broken and e.linux:
-        fits = e.search(r"undefined symbol|version [`'\"]?\S+['\"]? not found|egmentation|SIGSEGV|\.so", "")
+        fits = e.search(r"undefined symbol|version [`'\"]?\S+['\"]? not found|egmentation|SIGSEGV|\.so")
         yield Finding(
             "library-path-conflict",
             Weight.PROVEN if fits or e.facts.torch.import_ == "crash" else Weight.SUGGESTED,
@@ -140,16 +139,14 @@ def library_path(e: Evidence) -> Iterator[Finding]:
     elif foreign and e.linux and e.facts.torch.import_ == "ok" and _other_copy(e, foreign) and not e.works_on_gpu:
         yield Finding("library-path-conflict", Weight.HINT + 5, (f"LD_LIBRARY_PATH is {path}.",))
     crash = e.search(
-        r"egmentation fault[^\n]{0,40}import(?:ing)? torch|import(?:ing)? torch[^\n]{0,80}\n?[^\n]{0,80}egmentation fault",
-        "egmentation fault",
+        r"egmentation fault[^\n]{0,40}import(?:ing)? torch|import(?:ing)? torch[^\n]{0,80}\n?[^\n]{0,80}egmentation fault"
     )
     if crash and foreign:
         yield Finding(
             "library-path-conflict", Weight.CONFIRMED, (e.quote(crash), f"LD_LIBRARY_PATH is {path}."), from_log=True
         )
     loaded = e.search(
-        r"(?:/usr/local/cuda[^\s:'\"]{0,80}|/usr/lib/x86_64-linux-gnu|/opt/[^\s:'\"]{0,60})/(?:lib64/|targets/[\w-]+/lib/)?lib(?:cudnn|cublas|cusparse|nvJitLink|nccl|cudart|torch|c10)\w*\.so[^\n]{0,120}(?:undefined symbol|version [`'\"]|not found)",
-        ".so",
+        r"(?:/usr/local/cuda[^\s:'\"]{0,80}|/usr/lib/x86_64-linux-gnu|/opt/(?:(?!site-packages)[^\s:'\"]){0,60})/(?:lib64/|targets/[\w-]+/lib/)?lib(?:cudnn|cublas|cusparse|nvJitLink|nccl|cudart|torch|c10)\w*\.so[^\n]{0,120}(?:undefined symbol|version [`'\"]|not found)"
     )
     if loaded:
         yield Finding("library-path-conflict", Weight.DECISIVE, (e.quote(loaded),), from_log=True)
@@ -170,8 +167,7 @@ def _other_copy(e: Evidence, foreign: list[str]) -> bool:
 def cudnn_start(e: Evidence) -> Iterator[Finding]:
     """CuDNN cannot start, and the driver or the memory says why."""
     match = e.search(
-        r"CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_SUBLIBRARY_(?:VERSION_MISMATCH|LOADING_FAILED)|unable to find an engine to execute this computation",
-        "",
+        r"CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_SUBLIBRARY_(?:VERSION_MISMATCH|LOADING_FAILED)|unable to find an engine to execute this computation"
     )
     if not match:
         return
@@ -179,7 +175,7 @@ def cudnn_start(e: Evidence) -> Iterator[Finding]:
     if "SUBLIBRARY" in text:
         yield Finding("library-path-conflict", Weight.DECISIVE, (e.quote(match),), from_log=True)
         yield Finding("nvidia-deps-broken", Weight.LIKELY, (e.quote(match),), from_log=True)
-    elif "NOT_INITIALIZED" not in text and not e.search(r"undefined symbol|Could not locate|Could not load", ""):
+    elif "NOT_INITIALIZED" not in text and not e.search(r"undefined symbol|Could not locate|Could not load"):
         yield Finding(
             "cudnn-init-failed",
             Weight.LIKELY if "ENGINE" not in text else Weight.SUGGESTED,
@@ -192,8 +188,7 @@ def cudnn_start(e: Evidence) -> Iterator[Finding]:
 def foreign_torch(e: Evidence) -> Iterator[Finding]:
     """Torch's own libraries miss each other's symbols: parts of two installations."""
     match = e.search(
-        r"(?:libtorch_python|libtorch_cpu|libtorch_cuda|libtorch|torch[\\/]_C)[\w.-]*\.so: undefined symbol: (_Z\w+|c10\w*|torch\w*|at\w*)",
-        "undefined symbol",
+        r"(?:libtorch_python|libtorch_cpu|libtorch_cuda|libtorch|torch[\\/]_C)[\w.-]*\.so: undefined symbol: (_Z\w+|c10\w*|torch\w*|at\w*)"
     )
     if match:
         path = (e.facts.env or {}).get("LD_LIBRARY_PATH", "")
@@ -208,9 +203,19 @@ def foreign_torch(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def foreign_mkl(e: Evidence) -> Iterator[Finding]:
+    """A symbol of MKL is missing: another copy of it is loaded first."""
+    match = e.search(r"undefined symbol: (?:cblas_|mkl_|vml|vsl|omp_|GOMP_|__kmpc)\w*")
+    if match:
+        yield Finding("library-path-conflict", Weight.LIKELY, (e.quote(match),), from_log=True)
+        if e.conda or e.says("conda"):
+            yield Finding("conda-channel-mix", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+
+
+@rule
 def old_glibc(e: Evidence) -> Iterator[Finding]:
     """Torch's library asks for a newer glibc than the system has."""
-    match = e.search(r"GLIBC_(2\.\d+)", "glibc_")
+    match = e.search(r"GLIBC_(2\.\d+)")
     have = e.machine.oldest if e.facts.system.libc else None
     if match and have and numbers(match[1]) > have:
         yield Finding(

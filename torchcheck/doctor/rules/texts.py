@@ -16,6 +16,6 @@ def signature(e: Evidence) -> Iterator[Finding]:
     for row in SIGNATURES:
         if system and system not in row.systems:
             continue
-        match = e.search(row.pattern, row.needle)
+        match = e.search(row.pattern)
         if match and not (row.unless and e.search(row.unless)):
             yield Finding(row.code, row.weight, (e.quote(match),), from_log=True)

@@ -27,6 +27,8 @@ def own_kernels(e: Evidence, gfx: str) -> bool | None:
         return gfx in listed
     if not e.tag.startswith("rocm"):
         return None
+    if re.fullmatch(r"gfx103[1-6]|gfx1103", gfx) and not re.search(r"dev|a\d", e.torch_version):
+        return False  # no release on the PyTorch index was built for them (build scripts of 5.2 to 7.2)
     if "dev" in e.torch_version:
         return None  # a nightly's list is its own
     known = catalog.kernels(".".join(map(str, e.release)), e.tag, "linux_x86_64")
@@ -91,11 +93,10 @@ def _judge(e: Evidence, card: Accelerator, match: re.Match[str] | None) -> Itera
 def gfx_unknown(e: Evidence) -> Iterator[Finding]:
     """HIP has no code for a GPU that is not known here."""
     match = e.search(
-        r"hipErrorNoBinaryForGpu|HIP error: invalid device function|hipErrorInvalidDeviceFunction|hipErrorInvalidImage",
-        "hip",
-    ) or e.search(r"Cannot read \S*TensileLibrary[^\n]{0,80}for GPU arch\s*:?\s*(gfx\w+)", "tensile")
+        r"hipErrorNoBinaryForGpu|HIP error: invalid device function|hipErrorInvalidDeviceFunction|hipErrorInvalidImage"
+    ) or e.search(r"Cannot read \S*TensileLibrary[^\n]{0,80}for GPU arch\s*:?\s*(gfx\w+)")
     if match and not any(a.architecture for a in e.machine.of("rocm")):
-        named = e.search(r"\b(gfx[0-9a-f]{3,4})\b", "gfx")
+        named = e.search(r"\b(gfx[0-9a-f]{3,4})\b")
         fits = override(named[1].lower()) if named else ""
         code = "rocm-gfx-override" if fits and fits != "11.0.0" and not e.windows else "rocm-arch-unsupported"
         yield Finding(
@@ -113,8 +114,7 @@ def permission(e: Evidence) -> Iterator[Finding]:
     amd = e.facts.drivers.amd
     if amd and amd.permitted is False and amd.kfd is not False:
         match = e.search(
-            r"No (?:CUDA|HIP) GPUs are available|is_available|no ROCm-capable device|Unable to open /dev/kfd|hsa_init|HSA_STATUS_ERROR",
-            "",
+            r"No (?:CUDA|HIP) GPUs are available|is_available|no ROCm-capable device|Unable to open /dev/kfd|hsa_init|HSA_STATUS_ERROR"
         )
         yield Finding(
             "rocm-permission",
@@ -127,9 +127,7 @@ def permission(e: Evidence) -> Iterator[Finding]:
 @rule
 def macos_version(e: Evidence) -> Iterator[Finding]:
     """This torch's MPS needs a newer macOS."""
-    match = e.search(
-        r"MPS (?:backend|\w+) is (?:only )?supported on Mac ?OS(?: X)? (\d+(?:\.\d+)?)", "supported on mac"
-    )
+    match = e.search(r"MPS (?:backend|\w+) is (?:only )?supported on Mac ?OS(?: X)? (\d+(?:\.\d+)?)")
     if (e.facts.system.os and not e.macos) or e.machine.rosetta:
         return
     have, needs = numbers(str(e.facts.system.version or "")), _needed(e)
@@ -171,8 +169,7 @@ def _needed(e: Evidence) -> tuple[int, ...]:
 def no_metal(e: Evidence) -> Iterator[Finding]:
     """MPS is built and not available on a macOS that is new enough."""
     match = e.search(
-        r"mps\.is_available\(\)[^\n]{0,20}\n?[^\n]{0,10}False|MPS (?:backend )?(?:is )?(?:not |un)available|mps_available\W{1,4}False|No Metal device|MTLCreateSystemDefaultDevice",
-        "",
+        r"mps\.is_available\(\)[^\n]{0,20}\n?[^\n]{0,10}False|MPS (?:backend )?(?:is )?(?:not |un)available|mps_available\W{1,4}False|No Metal device|MTLCreateSystemDefaultDevice"
     )
     have = numbers(str(e.facts.system.version or ""))
     if (
@@ -195,11 +192,21 @@ def no_metal(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def other_architecture(e: Evidence) -> Iterator[Finding]:
+    """macOS refuses a library because Python runs as another architecture."""
+    said = r"incompatible architecture \(have '(arm64\w*|x86_64)', need '(arm64\w*|x86_64)"
+    match = e.search(said)
+    if match and match[2] == "x86_64":
+        yield Finding(
+            "macos-rosetta-python", Weight.DECISIVE, (e.quote(match), "Python runs as x86_64."), from_log=True
+        )
+
+
+@rule
 def metal_on_intel(e: Evidence) -> Iterator[Finding]:
     """MPS is asked of a build without it."""
     match = e.search(
-        r"not linked with support for mps devices|MPS not available because the current PyTorch install was not built with MPS enabled|not built with MPS enabled",
-        "mps",
+        r"not linked with support for mps devices|MPS not available because the current PyTorch install was not built with MPS enabled|not built with MPS enabled"
     )
     if match and not e.machine.rosetta and not e.windows and not e.linux:
         yield Finding(

@@ -12,6 +12,10 @@ from torchcheck.doctor.registry import rule
 from torchcheck.wheels import catalog
 
 WANTED = r"satisfies the requirement (torch(?:vision|audio)?)(?:\[\w+\])?\s*(?:(===?|[<>]=?|~=)\s*([\w.+!-]+))?[^\n(]{0,80}(?:\(from [^v\n][^\n)]{0,120}\)+\s*)*\(from versions: ([^\n)]*)\)"
+NO_INTEL_WHEEL = (
+    r"macosx_\d+_\d+_x86_64|for the current platform|Unable to find installation candidates for torch|"
+    r"matching platform tag"
+)
 SUPPORTED = {"x86_64", "amd64", "aarch64", "arm64", "x86", "i686", "i386"}
 OLD_PYTHONS = {
     # Python: first and last torch with wheels on PyPI for Linux x86_64 (pypi.org/project/torch; 2.0 and later: the catalog).
@@ -134,11 +138,7 @@ def intel_mac(e: Evidence) -> Iterator[Finding]:
         return
     rosetta, intel = e.machine.rosetta, _intel_mac(e)
     ends = [w for w in wanted(e) if _ends_with_last_intel(w)]
-    uv = (
-        e.search(r"(?:macosx_\d+_\d+_x86_64|for the current platform)", "platform")
-        if (e.macos or e.says("macosx_"))
-        else None
-    )
+    uv = e.search(NO_INTEL_WHEEL) if (e.macos or e.says("macosx_")) else None
     trouble = (
         bool(ends)
         or (uv and (intel or rosetta))
@@ -146,7 +146,7 @@ def intel_mac(e: Evidence) -> Iterator[Finding]:
     )
     if rosetta:
         why = "The Python is x86_64, and the processor is Apple's."
-        asked = e.search(r"MPS|mps", "mps") or trouble
+        asked = e.search(r"MPS|mps") or trouble
         weight = Weight.CONFIRMED + 1 if asked else Weight.PROVEN
         yield Finding("macos-rosetta-python", weight, (why, *(w.quote for w in ends[:1])), from_log=bool(asked))
     elif ends and _apple(e):
@@ -161,7 +161,7 @@ def intel_mac(e: Evidence) -> Iterator[Finding]:
         yield Finding("no-wheel-macos-intel", Weight.CONFIRMED if intel else Weight.DECISIVE, seen, from_log=True)
         if not intel:
             yield Finding("macos-rosetta-python", Weight.SUGGESTED, seen, from_log=True)
-    elif intel and e.facts.torch.import_ == "missing" and e.python and e.python >= (3, 13):
+    elif intel and e.python and e.python >= (3, 13) and (e.facts.torch.import_ == "missing" or wanted(e)):
         yield Finding(
             "no-wheel-macos-intel",
             Weight.PROVEN,
@@ -322,6 +322,7 @@ def none_found(e: Evidence) -> Iterator[Finding]:
             and e.machine.python not in newest
             and not catalog.last_release(e.machine.system, str(e.machine.python))
             and _outside(e)
+            and not _intel_mac(e)
         ):
             yield Finding(
                 "no-wheel-for-python",
@@ -349,7 +350,7 @@ def _outside(e: Evidence) -> bool:
 
 
 def _looked_in(e: Evidence) -> str:
-    match = e.search(r"Looking in indexes: ([^\n]+)", "looking in indexes")
+    match = e.search(r"Looking in indexes: ([^\n]+)")
     return match[1] if match and "," not in match[1] else ""
 
 
@@ -374,23 +375,22 @@ def _never(e: Evidence, tag: str, w: Wanted) -> bool:
 @rule
 def uv(e: Evidence) -> Iterator[Finding]:
     """Uv could not resolve or install torch."""
-    only = e.search(r"(?:only has wheels (?:for|with) the following|[Ww]heels are available for) [^\n]{0,400}", "wheel")
+    only = e.search(r"(?:only has wheels (?:for|with) the following|[Ww]heels are available for) [^\n]{0,400}")
     platform = e.search(
-        r"Distribution `(torch\w*|triton\S*?|nvidia-\S+?)==(\S+) @ registry\+(\S+?)`? can't be installed because it doesn't have a source distribution or wheel",
-        "for the current platform",
+        r"Distribution `(torch\w*|triton\S*?|nvidia-\S+?)==(\S+) @ registry\+(\S+?)`? can't be installed because it doesn't have a source distribution or wheel"
     )
     unsatisfiable = e.search(
         r"there is no version of torch(?:vision|audio)?(?:==|\s)[^\n]{0,60}|torch(?:vision|audio)?\S{0,40} (?:was|were) not found|"
-        r"only torch(?:vision|audio)?\S{0,60} (?:is|are) available|No solution found when resolving[^\n]{0,80}\n[^\n]{0,400}torch",
-        "torch",
+        r"only torch(?:vision|audio)?\S{0,60} (?:is|are) available|No solution found when resolving[^\n]{0,80}\n[^\n]{0,400}torch"
     )
     concluded = e.search(r"requirements are unsatisfiable|we can conclude that|No solution found when resolving")
     abi = e.search(
-        r"only has wheels with the following Python (?:ABI|implementation) tags?|You're using (?:CPython|PyPy) [^\n]{0,40}, but `torch",
-        "only has wheels",
-    ) or e.search(r"You're (?:using|requiring) (?:CPython|PyPy|Python)", "you're")
+        r"only has wheels with the following Python (?:ABI|implementation) tags?|You're using (?:CPython|PyPy) [^\n]{0,40}, but `torch"
+    ) or e.search(r"You're (?:using|requiring) (?:CPython|PyPy|Python)")
     if abi:
         yield Finding("no-wheel-for-python", Weight.DECISIVE, (e.quote(abi),), from_log=True)
+    elif (old := _older_manylinux(e)) is not None:
+        yield Finding("glibc-too-old", Weight.DECISIVE, (e.quote(old),), from_log=True)
     elif platform:
         yield from _uv_platform(e, platform, only)
     if unsatisfiable and concluded:
@@ -399,17 +399,27 @@ def uv(e: Evidence) -> Iterator[Finding]:
             yield Finding("wrong-index", Weight.LIKELY, (e.quote(unsatisfiable),), from_log=True)
 
 
+def _older_manylinux(e: Evidence) -> re.Match[str] | None:
+    """Find uv's word that this Linux is older than every wheel of torch accepts."""
+    said = r"You're on Linux \(`manylinux_2_(\d+)_|matching platform tag \(e\.g\., `manylinux_2_(\d+)_"
+    mine = e.search(said)
+    needs = [int(minor) for minor in re.findall(r"manylinux_2_(\d+)_", e.log.text[mine.end() :])] if mine else []
+    have = int(mine[1] or mine[2]) if mine else 0
+    return mine if mine and have < min(needs, default=28) else None
+
+
 def _uv_platform(e: Evidence, platform: re.Match[str], only: re.Match[str] | None) -> Iterator[Finding]:
     name, version, url = platform[1], platform[2], platform[3]
+    if not name.startswith("torch"):
+        yield Finding("uv-resolution", Weight.DECISIVE, (e.quote(platform),), from_log=True)
+        return
     index = "download.pytorch.org" in url or "/whl/" in url
     exists = wheel_exists(e, version) if name == "torch" else None
     if e.macos and (e.facts.system.machine == "x86_64" or not index):
         if e.facts.system.machine == "arm64":
             yield Finding("uv-resolution", Weight.DECISIVE, (e.quote(platform),), from_log=True)
         return
-    if name != "torch" and not name.startswith(("torchvision", "torchaudio")):
-        yield Finding("uv-resolution", Weight.DECISIVE, (e.quote(platform),), from_log=True)
-    elif exists is False and not (only and index):
+    if exists is False and not (only and index):
         yield Finding("no-wheel-for-python", Weight.CONFIRMED, (e.quote(platform),), from_log=True)
     elif index or only:
         yield Finding(
@@ -422,7 +432,7 @@ def _uv_platform(e: Evidence, platform: re.Match[str], only: re.Match[str] | Non
 def musl(e: Evidence) -> Iterator[Finding]:
     """This Linux uses musl."""
     alpine = "alpine" in str(e.facts.system.name or "").lower() or "musl" in str(e.facts.system.libc or "").lower()
-    match = e.search(r"\balpine\b|\bapk add\b", "") if wanted(e) or e.says("0.1.2") else None
+    match = e.search(r"\balpine\b|\bapk add\b") if wanted(e) or e.says("0.1.2") else None
     if (alpine or match) and e.facts.torch.import_ != "ok":
         seen = f"The C library is {e.facts.system.libc}." if e.facts.system.libc else "The system is Alpine."
         yield Finding(
@@ -529,17 +539,24 @@ def python_too_new(e: Evidence) -> Iterator[Finding]:
 @rule
 def wheel_file(e: Evidence) -> Iterator[Finding]:
     """A wheel file was given whose name does not fit this Python."""
-    match = e.search(
-        r"(torch\w*-[\w.+%]+)-(?:cp|py)(\d)(\d*)-\w+-(\w+)\.whl is not a supported wheel", "not a supported wheel"
-    )
+    match = e.search(r"(torch\w*-[\w.+%]+)-(?:cp|py)(\d)(\d*)-\w+-(\w+)\.whl is not a supported wheel")
     if not match or e.facts.python.bits == 32:
         return
     tag = (int(match[2]), int(match[3])) if match[3] else None
     if e.python and tag and tag != e.python:
         seen = (e.quote(match), f"The wheel is for Python {tag[0]}.{tag[1]}, this is {e.facts.python.version}.")
         yield Finding("no-wheel-for-python", Weight.CONFIRMED, seen, from_log=True)
+    elif (floor := re.search(r"manylinux_(2_\d+)", match[4])) and _below(e, floor[1]):
+        yield Finding(
+            "glibc-too-old", Weight.CONFIRMED, (e.quote(match), f"glibc is {e.facts.system.libc}."), from_log=True
+        )
     elif e.facts.system.os and not _fits(match[4], e):
         yield Finding("wrong-index", Weight.CONFIRMED, (e.quote(match), f"The wheel is for {match[4]}."), from_log=True)
+
+
+def _below(e: Evidence, floor: str) -> bool:
+    have = e.machine.oldest if e.facts.system.libc else None
+    return bool(have) and have < numbers(floor.replace("_", "."))  # type: ignore[operator]
 
 
 def _fits(platform: str, e: Evidence) -> bool:

@@ -30,7 +30,7 @@ def runtime(e: Evidence) -> str:
 @rule
 def dll(e: Evidence) -> Iterator[Finding]:
     """A DLL of torch could not be loaded."""
-    match = e.search(DLL, ".dll") or e.search(DLL, ".pyd")
+    match = e.search(DLL) or e.search(DLL)
     if not match or _not_windows(e):
         return
     name, found = match["name"].lower(), re.search(r"WinError (\d+)|[Ee]rror code:? (\d+)", e.log.text)
@@ -116,13 +116,9 @@ def _runtime_seen(e: Evidence) -> tuple[str, ...]:
 @rule
 def unnamed_dll(e: Evidence) -> Iterator[Finding]:
     """`DLL load failed` without the name of a DLL, while torch's own part was imported."""
-    match = e.search(
-        r"DLL load failed(?: while importing _C\b)?(?!\s+while importing (?!_C\b))[^\n]{0,100}", "dll load failed"
-    )
-    own = match and (
-        "_C" in match[0] or e.search(r"from torch\._C import|import torch\b|torch[\\/]__init__\.py", "torch")
-    )
-    if match and own and not _not_windows(e) and not e.search(DLL, ".dll"):
+    match = e.search(r"DLL load failed(?: while importing _C\b)?(?!\s+while importing (?!_C\b))[^\n]{0,100}")
+    own = match and ("_C" in match[0] or e.search(r"from torch\._C import|import torch\b|torch[\\/]__init__\.py"))
+    if match and own and not _not_windows(e) and not e.search(DLL):
         yield Finding(
             "win-vcredist", _runtime_weight(e, Weight.LIKELY + 1), (e.quote(match), *_runtime_seen(e)), from_log=True
         )
@@ -145,12 +141,11 @@ def runtime_missing(e: Evidence) -> Iterator[Finding]:
 def watchdog(e: Evidence) -> Iterator[Finding]:
     """Windows' GPU watchdog reset the driver."""
     match = e.search(
-        r"the launch timed out and was terminated|cudaErrorLaunchTimeout|CUDA_ERROR_LAUNCH_TIMEOUT", ""
+        r"the launch timed out and was terminated|cudaErrorLaunchTimeout|CUDA_ERROR_LAUNCH_TIMEOUT"
     ) or e.search(
-        r"nvlddmkm[^\n]{0,60}(?:stopped responding|4101|\b153\b|\b14\b)|event (?:id )?4101|\bVIDEO_TDR\w*|\bTdrDelay\b",
-        "",
+        r"nvlddmkm[^\n]{0,60}(?:stopped responding|4101|\b153\b|\b14\b)|event (?:id )?4101|\bVIDEO_TDR\w*|\bTdrDelay\b"
     )
-    reset = e.search(r"device not ready", "device not ready") if e.wsl or e.windows or e.says("WSL") else None
+    reset = e.search(r"device not ready") if e.wsl or e.windows or e.says("WSL") else None
     found = match or reset
     if found and (e.windows or e.wsl or (not e.facts.system.os and not e.says("dmesg", "Xid"))):
         known = e.windows or e.wsl
@@ -178,7 +173,7 @@ def channel_mix(e: Evidence) -> Iterator[Finding]:
         channel for name, channel in channels.items() if name in {"pytorch", "torchvision", "torchaudio", "libtorch"}
     }
     mixed = len(core) > 1 or ("conda-forge" in channels.values() and core and core != {"conda-forge"})
-    undefined = e.search(r"undefined symbol: _Z\w+|symbol lookup error|Symbol not found: __?Z\w+", "symbol")
+    undefined = e.search(r"undefined symbol: _Z\w+|symbol lookup error|Symbol not found: __?Z\w+")
     if mixed:
         listed = ", ".join(f"{name} from {channel}" for name, channel in sorted(channels.items()))
         yield Finding(
@@ -190,7 +185,7 @@ def channel_mix(e: Evidence) -> Iterator[Finding]:
     elif (
         undefined
         and e.conda
-        and e.search(r"libtorch\w*\.so[^\n]{0,40}: undefined symbol|libmkl\w*\.so|libprotobuf|libabsl", "")
+        and e.search(r"libtorch\w*\.so[^\n]{0,40}: undefined symbol|libmkl\w*\.so|libprotobuf|libabsl")
     ):
         yield Finding(
             "conda-channel-mix", Weight.LIKELY, (e.quote(undefined), "This is a conda environment."), from_log=True
