@@ -204,7 +204,8 @@ def _command(
     yield from (f"{url} is not https" for url in urls if urlsplit(url).scheme != "https")
     if "--extra-index-url" in command:
         yield "--extra-index-url"
-    mac = facts.get("system", {}).get("os") == "macos" or backend == "mps"
+    apple = any(gpu.get("vendor") == "apple" for gpu in facts.get("gpus") or ())
+    mac = facts.get("system", {}).get("os", "macos" if apple else "") == "macos" or backend == "mps"
     for url in urls:
         last = url.rstrip("/").rpartition("/")[2]
         if last != backend and not (mac and last in ("simple", "cpu")):

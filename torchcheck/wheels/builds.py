@@ -127,11 +127,27 @@ class Offers:
             return (f"The PyTorch index cannot be reached ({first}); using what pip is configured with.",)
         if self.source == "cache":
             return (f"No index can be reached ({first}); using what was read at {self.asked}.",)
-        return tuple(dict.fromkeys(f"{f.message[:1].upper()}{f.message[1:]}." for f in self.failures))
+        return tuple(dict.fromkeys(sentence(f.message) for f in self.failures))
+
+    def beside(self, package: str, torch: Build) -> tuple[Build, ...]:
+        """Builds of a companion for the same backend from the same index as a torch."""
+        return self._by_place.get((package, torch.backend, torch.index), ())
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str, str], tuple[Build, ...]]:
+        found: dict[tuple[str, str, str], list[Build]] = {}
+        for build in self.builds:
+            found.setdefault((build.package, build.backend, build.index), []).append(build)
+        return {place: tuple(builds) for place, builds in found.items()}
 
     @cached_property
     def _by_package(self) -> dict[str, tuple[Build, ...]]:
         return {package: tuple(b for b in self.builds if b.package == package) for package in FAMILY}
+
+
+def sentence(text: str) -> str:
+    """Make a sentence of a clause; one that begins with an address keeps it as it is."""
+    return f"{text if text.startswith(('http', 'file:')) else text[:1].upper() + text[1:]}."
 
 
 @cache
@@ -195,6 +211,7 @@ def _serves(tag: str, python: str | None) -> bool:
     return bool(stable and ours) and int(stable[1]) <= int(ours[1])  # type: ignore[index]
 
 
+@cache
 def numbers(text: str) -> tuple[int, ...]:
     """Give the numbers of a dotted version for comparison: "580.95.05" is (580, 95, 5)."""
     return tuple(int(part) for part in re.findall(r"\d+", text)[:4])

@@ -40,6 +40,8 @@ def load(root: str, system: str) -> Read | None:
 
 def save(root: str, system: str, asked: str, backends: Iterable[str], builds: Iterable[Build]) -> None:
     """Keep what was read; other backends that were read before stay. A cache that cannot be written is no failure."""
+    if "@" in root:  # a password, which has no place in a cache
+        return
     fresh = set(backends)
     before = load(root, system)
     kept = [b for b in (before.builds if before else ()) if b.backend not in fresh]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,11 +111,12 @@ def _waits(situation: Situation) -> bool:
 
 def companion(package: str, torch: Build, situation: Situation) -> Build | Missing:
     """Find the build of a companion that goes with a torch, or say why there is none."""
-    here = [b for b in situation.offers.of(package) if b.backend == torch.backend and b.index == torch.index]
+    here = situation.offers.beside(package, torch)
     pairing = [b for b in here if pairs(b, torch)]
     if not pairing:
         return Missing(package, _unpaired(package, torch, here, situation))
     fitting = [b for b in pairing if not _unfit(b, situation)]
+    fitting = [b for b in fitting if not b.release.is_prerelease or torch.release.is_prerelease] or fitting
     if fitting:
         # A newer companion may allow this torch; the one that was built beside it is the one that was tested with it.
         return max(fitting, key=lambda b: (catalog.built_for(package, b.version) == torch.version, b.release))
@@ -148,7 +150,7 @@ def _unfit(build: Build, situation: Situation) -> str:
     return ""
 
 
-def _unpaired(package: str, torch: Build, here: list[Build], situation: Situation) -> str:
+def _unpaired(package: str, torch: Build, here: Sequence[Build], situation: Situation) -> str:
     if here:
         newest = max(here, key=lambda b: b.release)
         wants = f", for torch {newest.requires_torch.lstrip('=')}" if newest.requires_torch else ""

@@ -178,8 +178,8 @@ def _places(package: str, version: str, system: str, root: str) -> Iterator[Row]
         for backend in ("mps", "cpu") if system == "macos_arm64" else ("cpu",):
             yield {"id": backend, "label": "", "index": index, "source": "PyPI"}
         return
-    for row in data("backends")["backends"]:
-        if system in row["systems"] and _has(row, package, version):
+    for row in _backends(system):
+        if _has(row, package, version):
             # Before 2.6 the CPU wheels for aarch64 carried no label.
             plain = (
                 system == "linux_aarch64"
@@ -187,6 +187,11 @@ def _places(package: str, version: str, system: str, root: str) -> Iterator[Row]
                 and parse(built_for(package, version) or "") < parse("2.6")
             )
             yield row | {"label": "" if plain else row["id"], "index": f"{root}/{row['id']}"}
+
+
+@cache
+def _backends(system: str) -> tuple[Row, ...]:
+    return tuple(row for row in data("backends")["backends"] if system in row["systems"])
 
 
 def _has(row: Row, package: str, version: str) -> bool:

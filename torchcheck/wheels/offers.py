@@ -20,7 +20,7 @@ from torchcheck.errors import UnreachableError
 from torchcheck.facts import Facts
 from torchcheck.wheels import cache, catalog
 from torchcheck.wheels.assemble import builds_of, complete
-from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Failure, Offers, WheelFile, kind
+from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Failure, Offers, WheelFile, kind, sentence
 from torchcheck.wheels.listing import ACCEPT, Link, file_of, folders, links, names
 from torchcheck.wheels.machine import Machine
 from torchcheck.wheels.plan import plan
@@ -171,8 +171,10 @@ def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure
 
 
 def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Offers:
-    read = cache.load(request.root, machine.system)
-    if read and not request.find_links:
+    first = next(iter(failures), Failure(request.root, "network-unreachable", f"{request.root} cannot be reached"))
+    away = request.offline or first.code == "network-unreachable"
+    read = cache.load(request.root, machine.system) if away and not request.find_links else None
+    if read:
         base = catalog.offers(machine.system, request.root)
         return _overlaid(base, read.builds, read.backends, "cache", read.asked)
     if request.offline:
@@ -180,11 +182,8 @@ def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Of
         raise UnreachableError(
             text, "Give the folder that holds the wheels: `--find-links FOLDER`.", code="network-unreachable"
         )
-    first = (
-        failures[0] if failures else Failure(request.root, "network-unreachable", f"{request.root} cannot be reached")
-    )
-    text = f"{first.message[0].upper()}{first.message[1:]}, and no other place that pip knows has torch."
-    raise UnreachableError(text, HINTS.get(first.code, HINTS["network-unreachable"]), code=first.code)
+    other = "" if request.index_urls else ", and no other place that pip knows has torch"
+    raise UnreachableError(sentence(first.message + other), HINTS.get(first.code, HINTS[""]), code=first.code)
 
 
 def _ask(places: Iterable[Place], web: Web, failures: list[Failure]) -> tuple[list[tuple[Place, WheelFile]], bool]:
@@ -278,7 +277,7 @@ def _now() -> str:
 
 
 HINTS = {
-    "network-unreachable": "Check the connection, set a proxy (HTTPS_PROXY), or give a mirror: `--index-url URL`.",
+    "": "Check the connection, set a proxy (HTTPS_PROXY), or give a mirror: `--index-url URL`.",
     "ssl-proxy-ca": "Give the certificate of your network: `PIP_CERT=corporate.pem torchcheck install`.",
     "index-forbidden": "Check the address and your credentials (`https://USER:PASSWORD@HOST/…`).",
     "index-server-fault": "Try later, or another mirror: `--index-url URL`.",

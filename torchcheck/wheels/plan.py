@@ -83,8 +83,9 @@ def plan(facts: Facts, request: Request, offers: Offers | None = None) -> Plan:
     """
     request, machine = request.checked(), Machine(facts)
     offers = offers or catalog.offers(machine.system, request.root)
-    lines = (*offers.constraints, *constraint_lines(facts.pip.constraints or ()))
-    situation = Situation(machine, request, replace(offers, constraints=tuple(dict.fromkeys(lines))))
+    if lines := constraint_lines(facts.pip.constraints or ()):
+        offers = replace(offers, constraints=tuple(dict.fromkeys((*offers.constraints, *lines))))
+    situation = Situation(machine, request, offers)
     if blockers := gates(situation):
         return _blocked(situation, blockers, [])
     torch = installed_torch(situation)

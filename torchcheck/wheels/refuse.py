@@ -57,6 +57,8 @@ def refused(ordered: list[Candidate], situation: Situation) -> list[Blocker]:
     if request.torch and request.backend == "auto" and kinds:
         # With a GPU to serve, a build for something else is no answer to why this release does not.
         wanted = [c for c in wanted if kind(c.torch.backend) in kinds]
+    elif request.backend == "auto":
+        wanted = [c for c in wanted if kind(c.torch.backend) in {*kinds, "cpu", "mps"}]
     failed = [c for c in wanted if c.refusal]
     if not failed:
         return _unbuilt(situation, kinds)

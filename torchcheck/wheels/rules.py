@@ -87,6 +87,14 @@ def constraints(build: Build, situation: Situation) -> Refusal | None:
     return None
 
 
+def final(build: Build, situation: Situation) -> Refusal | None:
+    """The release is a final one, or pre-releases are welcome."""
+    request = situation.request
+    if not build.release.is_prerelease or request.pre or request.torch:
+        return None
+    return Refusal("asked", "no-such-build", "is a pre-release, and --pre was not given")
+
+
 def release_asked_for(build: Build, situation: Situation) -> Refusal | None:
     """The release is the one that was asked for."""
     request = situation.request
@@ -164,6 +172,7 @@ def _too_old(reason: str) -> Refusal:
 
 
 RULES: Final[tuple[Rule, ...]] = (
+    final,
     release_asked_for,
     backend_asked_for,
     python,

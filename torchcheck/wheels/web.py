@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -103,16 +103,19 @@ class Web:
         except (OSError, HTTPException, ValueError) as error:
             raise _failed(url, error) from error
 
-    def _read(self, answer: IO[bytes], url: str) -> bytes:
+    def _read(self, answer: HTTPResponse, url: str) -> bytes:
         """Read to the end; a server that lets bytes trickle past the deadline is given up."""
         parts, size = [], 0
-        while part := answer.read(1 << 16):
+        while part := answer.read1(1 << 16):
             parts.append(part)
             size += len(part)
             if time.monotonic() > self.deadline:
                 raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} answers too slowly"))
             if size > LARGEST:
                 raise WebError(Failure(shown(url), "index-server-fault", f"{shown(url)} sends more than an index page"))
+        if size < int(answer.headers.get("Content-Length") or 0):
+            text = f"the connection to {shown(url)} was cut off"
+            raise WebError(Failure(shown(url), "download-interrupted", text), again=True)
         return b"".join(parts)
 
     @cached_property
