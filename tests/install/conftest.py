@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from local_index import LocalIndex
-from local_targets import RELEASES, python_in, target_of
+from local_targets import RELEASES, family, plan_of, python_in, target_of
 from local_wheels import sympy_wheels, trio
+
+from torchcheck.target import Target
 
 
 @pytest.fixture(autouse=True)
@@ -55,19 +56,44 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def with_torch(pristine: Path) -> Path:
+    """Make an environment with the older release for the processor, to be copied from."""
+    folder = pristine.parent / "with torch"
+    copy(pristine, folder)
+    with LocalIndex() as index:
+        index.add("whl/cpu", *trio(*RELEASES[0], "cpu"), *sympy_wheels())
+        plan = plan_of(str(python_in(folder)), family(0, "cpu"), "--index-url", index.url("whl/cpu"))
+        env = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
+        subprocess.run([*plan.command, "-q"], check=True, timeout=120, env=env)
+    return folder
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy an environment by hard links: nothing here writes into existing files."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+
+
 @pytest.fixture
-def make_target(pristine: Path, tmp_path: Path) -> Callable[[], Any]:
+def make_target(pristine: Path, tmp_path: Path) -> Callable[[], Target]:
     """Give a maker of fresh environments, with a space and other letters in their path."""
 
-    def make() -> Any:
-        number = sum(1 for _ in tmp_path.iterdir())
-        folder = tmp_path / f"mon env é{number}"
-        shutil.copytree(pristine, folder, symlinks=True)
+    def make() -> Target:
+        folder = tmp_path / f"mon env é{sum(1 for _ in tmp_path.iterdir())}"
+        copy(pristine, folder)
         return target_of(python_in(folder))
 
     return make
 
 
 @pytest.fixture
-def target(make_target: Callable[[], Any]) -> Any:
+def target(make_target: Callable[[], Target]) -> Target:
     return make_target()
+
+
+@pytest.fixture
+def torch_target(with_torch: Path, tmp_path: Path) -> Target:
+    """Give an environment with torch 2.14.1+cpu and its companions."""
+    folder = tmp_path / "mon env à torch"
+    copy(with_torch, folder)
+    return target_of(python_in(folder))

@@ -67,36 +67,34 @@ def test_dependencies_that_suit_are_not_touched(target: Target, index: LocalInde
 
 @pytest.mark.parametrize("version", [(20, 0), None], ids=["a pip without reports", "this pip"])
 def test_an_old_pip_leaves_suitable_dependencies_too(
-    target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int] | None
+    torch_target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int] | None
 ) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
-    downgrade = [target.python, "-m", "pip", "install", "-q", "--no-deps", "--index-url", index.url("whl/cpu")]
+    downgrade = [torch_target.python, "-m", "pip", "install", "-q", "--no-deps", "--index-url", index.url("whl/cpu")]
     subprocess.run([*downgrade, "sympy==1.13.3"], check=True, timeout=60)
     if version:
         monkeypatch.setattr("torchcheck.install.pip._version", lambda _target: version)
-    result = apply(planned(target, index, 1, "cpu"), target)
+    result = apply(planned(torch_target, index, 1, "cpu"), torch_target)
     assert set(result.changed) == {"torch", "torchvision"}
-    assert run(target, ALL) == "2.15.0+cpu"
+    assert run(torch_target, ALL) == "2.15.0+cpu"
 
 
-def test_what_worked_comes_back_when_the_new_does_not_prove_itself(target: Target, index: LocalIndex) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
-    run(target, ALL)  # leaves compiled modules
-    before = contents(target)
+def test_what_worked_comes_back_when_the_new_does_not_prove_itself(torch_target: Target, index: LocalIndex) -> None:
+    run(torch_target, ALL)  # leaves compiled modules
+    before = contents(torch_target)
     seen = []
 
     def verify() -> bool:
-        seen.append(run(target, ALL))
+        seen.append(run(torch_target, ALL))
         return False
 
     with pytest.raises(InstallError) as caught:
-        apply(planned(target, index, 1, "cu130"), target, verify=verify)
+        apply(planned(torch_target, index, 1, "cu130"), torch_target, verify=verify)
     assert seen == ["2.15.0+cu130"]
     assert (caught.value.code, caught.value.exit_code) == ("not-proven", Exit.INSTALL_FAILED)
     assert "is back" in caught.value.message
-    assert contents(target) == before
-    assert run(target, ALL) == "2.14.1+cpu"
-    assert check(target) == "No broken requirements found."
+    assert contents(torch_target) == before
+    assert run(torch_target, ALL) == "2.14.1+cpu"
+    assert check(torch_target) == "No broken requirements found."
 
 
 def test_a_first_installation_that_fails_its_proof_stays_and_says_so(target: Target, index: LocalIndex) -> None:
@@ -105,52 +103,48 @@ def test_a_first_installation_that_fails_its_proof_stays_and_says_so(target: Tar
     assert run(target, ALL) == "2.15.0+cpu"
 
 
-def test_what_did_not_work_before_is_no_reason_to_go_back(target: Target, index: LocalIndex) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
-    result = apply(planned(target, index, 1, "cpu"), target, verify=lambda: False, worked=False)
+def test_what_did_not_work_before_is_no_reason_to_go_back(torch_target: Target, index: LocalIndex) -> None:
+    result = apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=lambda: False, worked=False)
     assert result.outcome == "unproven"
 
 
 @pytest.mark.parametrize("worked", [True, False])
-def test_ctrl_c_during_the_proof(target: Target, index: LocalIndex, worked: bool) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
+def test_ctrl_c_during_the_proof(torch_target: Target, index: LocalIndex, worked: bool) -> None:
 
     def interrupt() -> bool:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        apply(planned(target, index, 1, "cpu"), target, verify=interrupt, worked=worked)
-    assert run(target, ALL) == ("2.14.1+cpu" if worked else "2.15.0+cpu")
-    assert recover(target) is None
+        apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=interrupt, worked=worked)
+    assert run(torch_target, ALL) == ("2.14.1+cpu" if worked else "2.15.0+cpu")
+    assert recover(torch_target) is None
 
 
-def test_ctrl_c_while_pip_changes_the_target(target: Target, index: LocalIndex) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
-    before = contents(target)
+def test_ctrl_c_while_pip_changes_the_target(torch_target: Target, index: LocalIndex) -> None:
+    before = contents(torch_target)
 
     def listen(event: dict[str, object]) -> None:
         if str(event.get("text", "")).startswith("Attempting uninstall: torch"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        apply(planned(target, index, 1, "cu130"), target, on_event=listen)
-    assert contents(target) == before
-    assert run(target, ALL) == "2.14.1+cpu"
+        apply(planned(torch_target, index, 1, "cu130"), torch_target, on_event=listen)
+    assert contents(torch_target) == before
+    assert run(torch_target, ALL) == "2.14.1+cpu"
 
 
 def test_a_journal_left_behind_is_undone_by_the_next_installation(
-    target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
+    torch_target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
     with monkeypatch.context() as power_loss:
         power_loss.setattr("torchcheck.install.transaction._undo", lambda *_: None)
         with pytest.raises(InstallError):
-            apply(planned(target, index, 1, "cu130"), target, verify=lambda: False)
-    assert journal.read(target.paths["purelib"]) is not None
-    result = apply(planned(target, index, 0, "cpu"), target)
+            apply(planned(torch_target, index, 1, "cu130"), torch_target, verify=lambda: False)
+    assert journal.read(torch_target.paths["purelib"]) is not None
+    result = apply(planned(torch_target, index, 0, "cpu"), torch_target)
     assert result.outcome == "unchanged"
     assert "what was there before is back" in str(result.recovered)
-    assert run(target, ALL) == "2.14.1+cpu"
+    assert run(torch_target, ALL) == "2.14.1+cpu"
 
 
 def test_a_first_installation_interrupted_in_its_proof_is_kept(
@@ -178,11 +172,11 @@ def test_files_of_nobody_come_back_too(target: Target, index: LocalIndex) -> Non
     assert contents(target) == before
 
 
-def test_an_editable_project_is_not_touched(target: Target, index: LocalIndex, tmp_path: Path) -> None:
+def test_an_editable_project_is_not_touched(torch_target: Target, index: LocalIndex, tmp_path: Path) -> None:
     project = tmp_path / "mine"
     project.mkdir()
     (project / "mine.py").write_text("value = 42\n")
-    site = Path(target.paths["purelib"])
+    site = Path(torch_target.paths["purelib"])
     info = site / "mine-1.0.dist-info"
     info.mkdir()
     (site / "__editable__.mine.pth").write_text(f"{project}\n", encoding="utf-8")
@@ -191,11 +185,12 @@ def test_an_editable_project_is_not_touched(target: Target, index: LocalIndex, t
     (info / "RECORD").write_text(
         "__editable__.mine.pth,,\nmine-1.0.dist-info/METADATA,,\nmine-1.0.dist-info/RECORD,,\n"
     )
-    apply(planned(target, index, 0, "cpu"), target)
     with pytest.raises(InstallError):
-        apply(planned(target, index, 1, "cpu"), target, verify=lambda: False)
-    assert run(target, "import mine; print(mine.value)") == "42"
-    freeze = subprocess.run([target.python, "-m", "pip", "list", "-e"], capture_output=True, text=True, check=True)
+        apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=lambda: False)
+    assert run(torch_target, "import mine; print(mine.value)") == "42"
+    freeze = subprocess.run(
+        [torch_target.python, "-m", "pip", "list", "-e"], capture_output=True, text=True, check=True
+    )
     assert "mine" in freeze.stdout
 
 
@@ -251,14 +246,14 @@ def test_other_commands_do_not_wait_for_an_installation(target: Target, index: L
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders without write permission are a matter of POSIX")
-def test_a_target_that_may_not_be_written(target: Target, index: LocalIndex) -> None:
-    site = Path(target.paths["purelib"])
+def test_a_target_that_may_not_be_written(torch_target: Target, index: LocalIndex) -> None:
+    site = Path(torch_target.paths["purelib"])
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     site.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
         with pytest.raises(TargetError) as caught:
-            apply(planned(target, index, 0, "cpu"), target)
+            apply(planned(torch_target, index, 1, "cpu"), torch_target)
     finally:
         site.chmod(stat.S_IRWXU)
     assert (caught.value.code, caught.value.exit_code) == ("not-writable", Exit.NO_PLAN)
@@ -307,11 +302,11 @@ def test_a_full_disk(
 
 
 def test_a_disk_that_is_too_small_is_told_before(
-    target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
+    torch_target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torchcheck.install.preflight.MARGIN", 1 << 60)
     with pytest.raises(InstallError) as caught:
-        apply(planned(target, index, 0, "cpu"), target)
+        apply(planned(torch_target, index, 1, "cpu"), torch_target)
     assert caught.value.code == "disk-full"
     assert "Nothing was changed" in caught.value.message
 
@@ -337,10 +332,9 @@ def test_the_constraints_keep_others_from_replacing_the_family(target: Target, i
     assert run(target, ALL) == "2.14.1+cpu"
 
 
-def test_requirements_of_others_that_break_are_told(target: Target, index: LocalIndex) -> None:
-    apply(planned(target, index, 0, "cpu"), target)
-    plan = plan_of(target.python, {"torch": "2.15.0+cpu"}, "--index-url", index.url("whl/cpu"), backend="cpu")
-    result = apply(plan, target)
+def test_requirements_of_others_that_break_are_told(torch_target: Target, index: LocalIndex) -> None:
+    plan = plan_of(torch_target.python, {"torch": "2.15.0+cpu"}, "--index-url", index.url("whl/cpu"), backend="cpu")
+    result = apply(plan, torch_target)
     assert any("torchvision" in line and "torch==2.14.1" in line for line in result.conflicts)
 
 
