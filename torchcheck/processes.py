@@ -16,9 +16,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from torchcheck.host import Ran
+
+if TYPE_CHECKING:
+    import psutil
 
 OUTPUT_LIMIT = 16 << 20
 """Bytes of output after which a program is taken for one that never stops talking."""
@@ -75,22 +78,34 @@ def started(argv: Sequence[str], **options: object) -> Iterator[Process]:
 
 def kill_tree(process: Process) -> None:
     """End a process of `start` and all its descendants at once, and reap it; harmless when it has ended already."""
-    import psutil
-
-    family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        family = psutil.Process(process.pid).children(recursive=True)
+    family = _descendants(process.pid) if process.poll() is None else []
     if sys.platform != "win32":
         # Also reaches orphans: they keep the group when their parent is gone.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     for member in family:  # Windows, and children that opened a session of their own
-        with contextlib.suppress(psutil.Error):
-            member.kill()
+        _kill(member)
     with contextlib.suppress(OSError):
         process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel (a hung driver): not ours to wait for
         process.wait(_GRACE)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """List what a living process started; psutil is slow to import, and an ended one has no children any more."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _kill(member: psutil.Process) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):  # it ended by itself
+        member.kill()
 
 
 def run(

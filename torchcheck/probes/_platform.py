@@ -18,7 +18,9 @@ FIRST_GLIBC = {"x86_64": 5, "i686": 5}
 
 def machine(host: Host, said: Mapping[str, Any] | None = None) -> str | Unknown:
     """Name the processor family as facts do: x86_64, aarch64 (Linux), arm64 (macOS, Windows), x86."""
-    name = str((said or {}).get("machine") or host.machine().get("machine") or "").lower()
+    # On Windows for ARM an x64 Python is emulated, and whether it is told so depends on its version.
+    known = {"win-amd64": "x86_64", "win-arm64": "arm64"}.get(str((said or {}).get("platform")))
+    name = str(known or (said or {}).get("machine") or host.machine().get("machine") or "").lower()
     name = MACHINES.get(name, name)
     if name in {"arm64", "aarch64"}:
         name = "aarch64" if host.machine().get("os") == "linux" else "arm64"

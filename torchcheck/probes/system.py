@@ -122,10 +122,14 @@ def _windows(host: Host, said: Mapping[str, Any]) -> dict[str, Any]:
         container=None,
         rosetta=False,
         long_paths=paths.get("LongPathsEnabled") == 1,
-        vc_redist=vc_redist(host),
+        vc_redist=vc_redist(host, said),
         kernel=None,
     )
-    return {"system": system}
+    emulated = system.machine == "x86_64" and str(host.machine().get("machine")).lower() == "arm64"
+    return {
+        "system": system,
+        "notes": ("this Windows runs on ARM, where Python for x64 is emulated",) if emulated else (),
+    }
 
 
 def windows_name(known: dict[str, Any]) -> str | None:
@@ -138,12 +142,12 @@ def windows_name(known: dict[str, Any]) -> str | None:
     return f"{product} {known.get('DisplayVersion') or known.get('ReleaseId') or ''}".strip()
 
 
-def vc_redist(host: Host) -> str | None:
+def vc_redist(host: Host, said: Mapping[str, Any]) -> str | None:
     """Give the version of the Visual C++ runtime that torch's DLLs load, or None.
 
     The installer's registry entry first; a copied msvcp140.dll without one works as well.
     """
-    machine = str(_platform.machine(host))
+    machine = str(_platform.machine(host, said))
     family = {"x86_64": "x64", "arm64": "arm64"}.get(machine, "x86")
     known = (host.registry(f"{RUNTIMES}\\{family}") or {}).get("values", {})
     if known.get("Installed", 1) == 1 and (found := re.match(r"v?(\d+\.\d+\.\d+)", str(known.get("Version") or ""))):
