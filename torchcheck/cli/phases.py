@@ -39,6 +39,7 @@ class Phases:
         )
         self._tasks: dict[str, Any] = {}
         self._fetching = False
+        self._files: set[str] = set()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -56,7 +57,8 @@ class Phases:
             self._phase(event)
         elif kind == "download":
             self._download(event)
-        elif kind == "file" and self._fetching:
+        elif kind == "file" and self._fetching and event["file"] not in self._files:
+            self._files.add(event["file"])
             self._output.say(f"  {event['file']}")
         elif kind == "retry":
             self._output.say(f"{event['message']} Trying again in {event['seconds']:.0f} s.")

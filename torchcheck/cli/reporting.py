@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torchcheck.cli.gathering import live_facts, live_target, read_text, recorded_facts
 from torchcheck.cli.output import Output
 from torchcheck.errors import Exit, TargetError, UsageError
+from torchcheck.facts import to_json
 
 if TYPE_CHECKING:
     from torchcheck.facts import Facts
@@ -31,7 +32,6 @@ def run(given: Given) -> int:
 def compose(given: Given, output: Output) -> dict[str, Any]:
     """Gather facts, diagnoses and perhaps a verification, redacted unless told otherwise."""
     from torchcheck.doctor import diagnose
-    from torchcheck.facts import to_json
     from torchcheck.report import document
 
     facts, verification = _gather(given, output)
@@ -52,6 +52,31 @@ def compare(given: Given) -> int:
         print(markdown.diff(data), end="")  # noqa: T201 - the result
         return code
     return Output.of("diff", given).finish(data, code, reported.diff)
+
+
+def require(given: Given) -> int:
+    """Hold an archived proof against this machine; gives the exit code: 1 when it does not hold."""
+    import datetime as dt
+
+    from torchcheck.report.proof import age, judge, subject
+    from torchcheck.report.render.terminal import reported
+
+    oldest = age(given["max_age"])
+    if oldest is None:
+        raise UsageError(f"--max-age {given['max_age']!r} is no age.", "Write it like 90m, 12h or 7d.", code="usage")
+    target = live_target(given["python"])
+    here = subject(to_json(live_facts(target, torch="metadata")))
+    problems = judge(_proof(given["require"]), here, oldest, dt.datetime.now(dt.timezone.utc))
+    data = {"proof": given["require"], "here": here, "problems": problems}
+    return Output.of("report", given).finish(data, Exit.FAILED if problems else Exit.OK, reported.proof)
+
+
+def _proof(name: str) -> Any:
+    """Read a proof; one that is missing or unreadable is a proof that does not hold, not wrong use."""
+    try:
+        return json.loads(read_text(name, "--require"))
+    except (UsageError, ValueError, RecursionError):
+        return None
 
 
 def _gather(given: Given, output: Output) -> tuple[Facts, dict[str, Any] | None]:
@@ -157,7 +182,6 @@ def _read(name: str) -> dict[str, Any]:
 
 def _pasted(name: str, text: str) -> Any:
     from torchcheck.doctor.collect_env import looks_like, parse
-    from torchcheck.facts import to_json
 
     if not looks_like(text):
         hint = "Give reports (`torchcheck report --json`) or pasted output of torch.utils.collect_env."

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchcheck.cli.causes import causes, tell
-from torchcheck.cli.gathering import live_target
+from torchcheck.cli.gathering import live_facts, live_target
 from torchcheck.cli.output import Output
 from torchcheck.errors import Exit, TargetError, TorchcheckError, UsageError
 
 if TYPE_CHECKING:
+    from torchcheck.target import Target
     from torchcheck.verify.outcome import Verification
     from torchcheck.verify.runner import Job
 
@@ -29,6 +30,8 @@ def run(given: Given) -> int:
     output.say(f"Verifying {target.python}")
     result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
     data = result.as_json()
+    if given["json"]:
+        data["subject"] = _subject(target, given)
     if result.verdict != "pass" and not result.interrupted:
         data["diagnoses"] = causes(target, data)
     _write_files(given, data, events)
@@ -59,6 +62,18 @@ def verify(
 
         run_job(python, job, take)
     return summarize(events, strict=strict), events
+
+
+def _subject(target: Target, given: Given) -> dict[str, Any]:
+    """Say of what this is a proof, of which part, and when: for the gate that `report --require` is."""
+    import datetime as dt
+
+    from torchcheck.facts import to_json
+    from torchcheck.report.proof import subject
+
+    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    part = {name: list(given[name]) for name in ("select", "skip", "device") if given[name]}
+    return {"date": now, **part, **subject(to_json(live_facts(target, torch="metadata")))}
 
 
 def job_of(given: Given) -> Job:

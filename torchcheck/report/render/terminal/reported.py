@@ -38,6 +38,14 @@ def likely(diagnoses: list[Data]) -> Iterator[Shown]:
         yield from _diagnosis(diagnosis, verbose=False)
 
 
+def proof(data: Data, verbose: bool = False) -> Iterator[Shown]:  # noqa: ARG001 - as all renderers are called
+    """Show whether an archived proof holds here."""
+    for problem in data["problems"]:
+        yield Line("fail", problem)
+    holds = not data["problems"]
+    yield Line("pass" if holds else "fail", f"{data['proof']} {'holds' if holds else 'does not hold'} here and now.")
+
+
 def report(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show facts, diagnoses and the verification of a report."""
     for section, members in data["facts"].items():
