@@ -156,7 +156,7 @@ class Web:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects, but never from https to http, nor from this computer to http elsewhere."""
 
-    def redirect_request(  # noqa: PLR0917 - the signature of the standard library
+    def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         target = urlsplit(newurl)
