@@ -73,7 +73,7 @@ def collect(facts: Facts, request: Request, output: Output) -> Offers:
 
 def _lock(given: Given, made: Plan) -> None:
     from torchcheck.cli.verification import write_text
-    from torchcheck.install.pip import resolve
+    from torchcheck.install.lock import resolve
     from torchcheck.wheels.lock import lock
 
     write_text(given["lock"], lock(made, resolve(made, live_target(given["python"]))), "--lock")
