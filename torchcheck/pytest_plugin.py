@@ -1,6 +1,6 @@
 """Each check as a test of pytest's: `pytest --torchcheck`, off unless asked.
 
-The checks run in processes of their own, as in `torchcheck verify`, all that were selected of a topic together; so `-k`,
+The checks run in processes of their own, as in `torchcheck verify`, the selected ones of a topic together; so `-k`,
 `-x`, `--junitxml` and pytest-xdist's `-n` work as they do for other tests.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_checks_are_tests(tmp_path: Path, torch_python: str) -> None:
     )
     assert ran.returncode == 0, ran.stdout
     assert "schedules.step" in ran.stdout
-    cases = ElementTree.parse(tmp_path / "out.xml").getroot().iter("testcase")
+    cases = ET.parse(tmp_path / "out.xml").getroot().iter("testcase")
     names = {case.get("name") for case in cases}
     assert "test_own" in names
     assert any(str(name).startswith("environment.import[cpu") for name in names)
