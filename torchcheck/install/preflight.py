@@ -23,6 +23,7 @@ UNPACKED = 4
 """Bytes on the disk for each byte of a wheel (measured: torch 2.13.0+cpu 3.9, torch 2.15.0 with CUDA 2.2)."""
 MARGIN = 64 << 20
 VC_REDIST = "winget install --id Microsoft.VCRedist.2015+.x64"
+OWN_64 = "Name a 64-bit Python: torchcheck install --python PATH"
 OWN_ENVIRONMENT = "torchcheck install --venv .venv"
 
 
@@ -85,7 +86,7 @@ def _check(function: Check) -> Check:
 def _bits(s: Situation) -> Problem | None:
     if s.facts.python.bits != 32:
         return None
-    hint = "py -3.12-64 -m venv .venv   (after installing a 64-bit Python from python.org)" if s.windows else ""
+    hint = "py -3.12-64 -m venv .venv   (after installing a 64-bit Python from python.org)" if s.windows else OWN_64
     return Problem("python-32-bit", "This Python is a 32-bit one; torch has wheels for 64-bit Python only.", hint)
 
 

@@ -87,11 +87,11 @@ def holders(folders: Iterable[str]) -> tuple[str, ...]:
 
     inside = tuple(os.path.normcase(os.path.realpath(folder)) + os.sep for folder in folders)
     found: list[str] = []
-    if not inside:
+    if sys.platform == "darwin" or not inside:  # macOS does not tell
         return ()
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error, OSError):
-            maps = process.memory_maps(grouped=True)  # not on macOS, which tells nobody
+            maps = process.memory_maps(grouped=True)
             if process.pid != os.getpid() and any(os.path.normcase(m.path).startswith(inside) for m in maps):
                 found.append(f"{process.info['name']} (process {process.pid})")
     return tuple(found)
