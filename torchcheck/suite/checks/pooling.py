@@ -135,7 +135,7 @@ def judge_linear(
     ):
         values, sizes = ([v for pair in applied for v in pair[side]] for side in (0, 1))
         roundings = growth(max(map(len, rows))) / 4
-        errors = [(1 + roundings / 4) * v + positions * 9 for v in sizes]
+        errors = [(1 + roundings / 4) * v + positions * 18 for v in sizes]
         trace.judge_period(context, tensor, values, cancel=errors, bound=4.0, what=what)
 
 
