@@ -1,4 +1,7 @@
 """Training as a whole: what depth does to gradients, regularisation, convergence, precision, data and randomness."""
 
+from . import convergence as convergence
+from . import depth as depth
 from . import dropout as dropout
+from . import initialisation as initialisation
 from . import randomness as randomness
