@@ -46,12 +46,12 @@ def family(release: int, backend: str) -> dict[str, str]:
 
 
 def contents(target: Target) -> dict[str, str]:
-    """Hash every file below the prefix, less our lock and compiled modules."""
+    """Hash every file below the prefix, less locks (ours, uv's) and compiled modules."""
     root = Path(target.paths["data"])
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and path.name != "lock"
+        if path.is_file() and "__pycache__" not in path.parts and path.name not in {"lock", ".lock"}
     }
 
 

@@ -16,8 +16,10 @@ from local_index import LocalIndex
 from local_targets import contents, family, plan_of, run
 from local_wheels import sympy_wheels, trio
 
+from torchcheck.errors import UsageError
 from torchcheck.install import apply, recover
 from torchcheck.install.journal import place
+from torchcheck.install.uv import program
 from torchcheck.target import Target
 
 HERE = Path(__file__).parent.parent
@@ -112,3 +114,25 @@ def test_killed_at_25_moments_it_ends_as_before_or_as_planned(target: Target, la
     ends = check_all(moments(25), target, large)
     print(ends)
     assert ends.count("before, recovered") >= 5
+
+
+@pytest.mark.slow
+def test_killed_while_uv_installs_it_ends_as_before_or_as_planned(target: Target, large: LocalIndex) -> None:
+    try:
+        program()
+    except UsageError as error:
+        pytest.skip(error.message)
+    chance = random.Random(SEED)
+    ends = check_all([("change", chance.uniform(0, 0.12)) for _ in range(25)], target, large, "uv")
+    print(ends)
+
+
+@pytest.mark.slow
+def test_an_installer_that_outlives_torchcheck_is_ended_and_undone(target: Target, large: LocalIndex) -> None:
+    apply(plan_of(target.python, family(0, "cpu"), "--index-url", large.url("whl/cpu")), target)
+    before = contents(target)
+    process = start(target, large, 1, "cu130")
+    wait_for(process, "change")
+    kill(process, children=False)
+    assert "what was there before is back" in str(recover(target))
+    assert contents(target) == before

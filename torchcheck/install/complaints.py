@@ -56,7 +56,7 @@ COMPLAINTS = (
     ),
     Complaint(
         "hash-mismatch",
-        r"DO NOT MATCH THE HASHES|Hash mismatch for",
+        r"DO NOT MATCH THE HASHES|Hash mismatch for|Bad CRC|corrupt deflate stream",
         InstallError,
         "A downloaded file is not the one that the index promises: its hash differs (cut off, or altered on the way).",
         "Try again without the cache (`python -m pip cache purge`); if it stays, something between you and the index "
