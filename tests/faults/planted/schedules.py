@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from planted.registry import fault
 from planted.sources import rewrite, wrap
@@ -44,7 +46,7 @@ def cosine_minimum():
     wrap(
         lr_scheduler.CosineAnnealingLR,
         "__init__",
-        lambda original, self, optimizer, T_max, eta_min=0.0, **kw: original(self, optimizer, T_max, 0.0, **kw),
+        lambda original, self, optimizer, T_max, eta_min=0.0, **kw: original(self, optimizer, T_max, 0.0, **kw),  # noqa: N803,
     )
 
 
@@ -229,3 +231,291 @@ def ema_decay():
         return update
 
     swa_utils.get_ema_multi_avg_fn = averaged
+
+
+@fault()
+def step_gamma():
+    """StepLR uses gamma = 0.1 whatever it was given."""
+    rewrite(lr_scheduler.StepLR, "get_lr", ('group["lr"] * self.gamma', 'group["lr"] * 0.1'))
+
+
+@fault()
+def step_of_base():
+    """StepLR decays the first group's initial rate for all groups."""
+    rewrite(
+        lr_scheduler.StepLR,
+        "get_lr",
+        ('group["lr"] * self.gamma', "self.base_lrs[0] * self.gamma ** (self.last_epoch // self.step_size)"),
+    )
+
+
+@fault()
+def multistep_early():
+    """MultiStepLR's milestones come one step early."""
+    rewrite(
+        lr_scheduler.MultiStepLR,
+        "get_lr",
+        ("self.last_epoch not in", "self.last_epoch + 1 not in"),
+        ("self.milestones[self.last_epoch]", "self.milestones[self.last_epoch + 1]"),
+    )
+
+
+@fault()
+def polynomial_end():
+    """PolynomialLR begins anew after its end."""
+
+    def rates(original, self):
+        return list(self.base_lrs) if self.last_epoch > self.total_iters else original(self)
+
+    wrap(lr_scheduler.PolynomialLR, "get_lr", rates)
+
+
+@fault()
+def cosine_second_half():
+    """CosineAnnealingLR stays at its minimum instead of rising again."""
+
+    def rates(original, self):
+        if self.last_epoch > self.T_max:
+            return [self.eta_min for _ in self.base_lrs]
+        return original(self)
+
+    wrap(lr_scheduler.CosineAnnealingLR, "get_lr", rates)
+
+
+@fault()
+def restarts_factor():
+    """CosineAnnealingWarmRestarts ignores `T_mult`."""
+    rewrite(
+        lr_scheduler.CosineAnnealingWarmRestarts, "step", ("self.T_i = self.T_i * self.T_mult", "self.T_i = self.T_i")
+    )
+
+
+@fault()
+def restarts_fraction():
+    """CosineAnnealingWarmRestarts rounds fractional epochs down."""
+    wrap(
+        lr_scheduler.CosineAnnealingWarmRestarts,
+        "step",
+        lambda original, self, epoch=None: original(self, epoch if epoch is None else int(epoch)),
+    )
+
+
+@fault()
+def one_cycle_final():
+    """OneCycleLR ends at the initial rate over the divisor of the start."""
+    wrap(
+        lr_scheduler.OneCycleLR,
+        "__init__",
+        lambda original, self, *a, **kw: original(self, *a, **{**kw, "final_div_factor": 1e4}),
+    )
+
+
+@fault()
+def one_cycle_three():
+    """OneCycleLR ignores `three_phase`."""
+    wrap(
+        lr_scheduler.OneCycleLR,
+        "__init__",
+        lambda original, self, *a, **kw: original(self, *a, **{**kw, "three_phase": False}),
+    )
+
+
+@fault()
+def one_cycle_peak():
+    """OneCycleLR reaches its peak one step late."""
+
+    def rates(original, self):
+        if not getattr(self, "_late", False):
+            self._late = True
+            self._schedule_phases[0]["end_step"] += 1
+        return original(self)
+
+    wrap(lr_scheduler.OneCycleLR, "get_lr", rates)
+
+
+@fault()
+def one_cycle_second_beta():
+    """OneCycleLR writes its momentum over both betas of Adam."""
+    rewrite(
+        lr_scheduler.OneCycleLR,
+        "get_lr",
+        ('(computed_momentum, *group["betas"][1:])', "(computed_momentum, computed_momentum)"),
+    )
+
+
+@fault()
+def cyclic_down():
+    """CyclicLR falls as long as it rises, whatever was asked for."""
+    wrap(
+        lr_scheduler.CyclicLR,
+        "__init__",
+        lambda original, self, *a, **kw: original(self, *a, **{**kw, "step_size_down": None}),
+    )
+
+
+@fault()
+def cyclic_gamma():
+    """CyclicLR's exp_range counts cycles instead of steps."""
+    rewrite(lr_scheduler.CyclicLR, "get_lr", ("self.scale_fn(self.last_epoch)", "self.scale_fn(cycle)"))
+
+
+@fault()
+def cyclic_groups():
+    """CyclicLR takes the first group's upper rate for all groups."""
+    rewrite(
+        lr_scheduler.CyclicLR,
+        "get_lr",
+        ("(max_lr - base_lr) * scale_factor", "(self.max_lrs[0] - base_lr) * scale_factor"),
+    )
+
+
+@fault()
+def plateau_nan():
+    """ReduceLROnPlateau takes NaN for an improvement."""
+    wrap(
+        lr_scheduler.ReduceLROnPlateau,
+        "_is_better",
+        lambda original, self, a, best: math.isnan(a) or original(self, a, best),
+    )
+
+
+@fault()
+def plateau_best():
+    """ReduceLROnPlateau compares with the last metric, not with the best."""
+
+    def step(original, self, metrics, epoch=None):
+        original(self, metrics)
+        self.best = float(metrics)
+
+    wrap(lr_scheduler.ReduceLROnPlateau, "step", step)
+
+
+@fault()
+def plateau_eps():
+    """ReduceLROnPlateau ignores eps."""
+    rewrite(lr_scheduler.ReduceLROnPlateau, "_reduce_lr", ("old_lr - new_lr > self.eps", "True"))
+
+
+@fault()
+def plateau_min_of_first():
+    """ReduceLROnPlateau takes the first group's least rate for all groups."""
+    rewrite(lr_scheduler.ReduceLROnPlateau, "_reduce_lr", ("self.min_lrs[i]", "self.min_lrs[0]"))
+
+
+@fault()
+def plateau_state():
+    """ReduceLROnPlateau's state forgets its best metric and its bad epochs."""
+    wrap(
+        lr_scheduler.ReduceLROnPlateau,
+        "load_state_dict",
+        lambda original, self, state: original(
+            self, {k: v for k, v in state.items() if k not in ("best", "num_bad_epochs", "cooldown_counter")}
+        ),
+    )
+
+
+@fault()
+def sequential_restart():
+    """SequentialLR does not start a scheduler anew at its milestone."""
+    rewrite(lr_scheduler.SequentialLR, "step", ("scheduler._update_lr(0)", "scheduler.step()"))
+
+
+@fault()
+def chained_order():
+    """ChainedScheduler steps its schedulers backwards."""
+
+    def step(original, self):
+        self._schedulers = tuple(reversed(self._schedulers))
+        try:
+            original(self)
+        finally:
+            self._schedulers = tuple(reversed(self._schedulers))
+
+    wrap(lr_scheduler.ChainedScheduler, "step", step)
+
+
+@fault()
+def lambda_of_last():
+    """LambdaLR multiplies the last rate instead of the first."""
+    rewrite(
+        lr_scheduler.LambdaLR,
+        "get_lr",
+        ("base_lr * lmbda(self.last_epoch)", "self.optimizer.param_groups[0]['lr'] * lmbda(self.last_epoch)"),
+    )
+
+
+@fault()
+def last_rate_stale():
+    """`get_last_lr` gives the rate before the last step."""
+
+    def step(original, self, *args, **kwargs):
+        before = [float(group["lr"]) for group in self.optimizer.param_groups]
+        original(self, *args, **kwargs)
+        self._last_lr = before
+
+    wrap(lr_scheduler.LRScheduler, "step", step)
+
+
+@fault()
+def resume_of_rate():
+    """Schedulers that are loaded go back to the initial rate."""
+
+    def load(original, self, state):
+        original(self, state)
+        self.base_lrs = [rate * 0.5 for rate in self.base_lrs]
+
+    wrap(lr_scheduler.LRScheduler, "load_state_dict", load)
+
+
+@fault()
+def continued_rate():
+    """A scheduler that is built with `last_epoch` starts from the initial rate."""
+
+    def init(original, self, optimizer, last_epoch=-1, *args, **kwargs):
+        if last_epoch != -1:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"]
+        original(self, optimizer, last_epoch, *args, **kwargs)
+
+    wrap(lr_scheduler.LRScheduler, "__init__", init)
+
+
+@fault()
+def order_unwarned():
+    """A scheduler that is stepped before its optimizer says nothing."""
+    rewrite(
+        lr_scheduler.LRScheduler, "step", ('elif not getattr(self.optimizer, "_opt_called", False):', "elif False:")
+    )
+
+
+@fault()
+def swa_epochs():
+    """SWALR takes one epoch more than it was given."""
+
+    def init(original, self, optimizer, swa_lr, anneal_epochs=10, **kwargs):
+        original(self, optimizer, swa_lr, anneal_epochs + 1, **kwargs)
+
+    wrap(swa_utils.SWALR, "__init__", init)
+
+
+@fault()
+def averaged_count():
+    """AveragedModel weighs the newest model as if half a model fewer had been seen."""
+    for name in ("get_swa_avg_fn", "get_swa_multi_avg_fn"):
+        wrap(swa_utils, name, lambda original: lambda old, new, count: original()(old, new, count - 0.5))
+
+
+@fault()
+def averaged_buffers():
+    """AveragedModel leaves the model's buffers behind."""
+    rewrite(
+        swa_utils.AveragedModel,
+        "update_parameters",
+        ("b_swa.detach().copy_(b_model.detach().to(b_swa.device))", "pass"),
+    )
+
+
+@fault()
+def statistics_of_last():
+    """update_bn leaves the moving average on: the last batches count most."""
+    rewrite(swa_utils, "update_bn", ("module.momentum = None", "pass"))

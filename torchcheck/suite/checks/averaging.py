@@ -8,7 +8,6 @@ from typing import Any
 from ..context import Context
 from ..registry import check
 
-NEEDS = ("torch.optim.swa_utils.AveragedModel",)
 # Weights in eighths: their equal averages over 1, 2 and 4 models, and moving averages by halves, are exact.
 WEIGHTS = [[[1.0, -2.0, 3.5], [0.25, 4.0, -1.5], [-6.0, 8.0, 2.0], [2.75, -1.0, 0.5]], [[5.0], [-3.0], [1.0], [2.0]]]
 
@@ -54,12 +53,15 @@ def _moving(decay: float) -> Callable[[list[float]], list[float]]:
     return averages
 
 
-@check(oracle="the average in float64", dtypes=("float32",), needs=NEEDS)
+@check(oracle="the average in float64", dtypes=("float32",), needs=("torch.optim.swa_utils.get_swa_multi_avg_fn",))
 def equal(context: Context) -> None:
     """AveragedModel holds the equal average of the models it saw, and the newest buffers."""
     averaged = context.torch.optim.swa_utils.AveragedModel(_model(context))
     _follow(context, averaged, _equal, "equal average")
     context.exact(averaged.module[1].running_mean, [3.0], what="buffer of the newest model")
+    together = context.torch.optim.swa_utils.get_swa_multi_avg_fn()
+    averaged = context.torch.optim.swa_utils.AveragedModel(_model(context), multi_avg_fn=together)
+    _follow(context, averaged, _equal, "equal average, all at once")
     single = context.torch.optim.swa_utils.AveragedModel(
         _model(context), avg_fn=lambda old, new, count: old + (new - old) / (count + 1)
     )

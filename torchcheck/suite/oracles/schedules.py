@@ -63,9 +63,7 @@ def triangle(t: float, up: int, down: int) -> tuple[float, int]:
     return (rest / up if rest <= up else (up + down - rest) / down), int(cycle) + 1
 
 
-def cyclic(  # noqa: PLR0917 - the arguments of CyclicLR, in its order
-    t: int, base: float, top: float, up: int, down: int, mode: str = "triangular", gamma: float = 1.0
-) -> float:
+def cyclic(t: int, base: float, top: float, up: int, down: int, mode: str = "triangular", gamma: float = 1.0) -> float:
     """CyclicLR (Smith 2017, §3): triangles between `base` and `top`, halved each cycle, or shrunk by gamma^t."""
     height, cycle = triangle(t, up, down)
     scale = {"triangular": 1.0, "triangular2": 0.5 ** (cycle - 1), "exp_range": gamma**t}[mode]

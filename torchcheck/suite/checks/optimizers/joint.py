@@ -110,7 +110,7 @@ def muon(context: Context, row: Orthogonal) -> None:
         trajectory.close_state(context, state, want, what=f"{shape[0]}x{shape[1]}")
 
 
-def _orthogonal(  # noqa: PLR0917 - one comparison, called once
+def _orthogonal(
     context: Context, row: Orthogonal, points: list[list[float]], path: Sequence[Sequence[float]], t: int, what: str
 ) -> None:
     """Compare the movement of step t: what decay leaves of the point before is taken off both."""
