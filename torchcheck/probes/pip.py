@@ -13,7 +13,7 @@ from torchcheck.probes.env import without_credentials
 
 SECTIONS = ("global", "install")
 """Sections that count for `pip install`, the later ones override."""
-LISTS = {"extra-index-url": "extra_index_urls", "find-links": "find_links", "constraint": "constraints"}
+LISTS = {"extra-index-url": "extra_index_urls", "find-links": "find_links"}
 
 
 def probe(asked: Asked) -> dict[str, Any]:
@@ -21,10 +21,21 @@ def probe(asked: Asked) -> dict[str, Any]:
     host: Host = asked.host
     files, settings = read(host, asked.target.facts.prefix or None if asked.target else None)
     lists = {field: tuple(map(without_credentials, settings.get(name, "").split())) for name, field in LISTS.items()}
+    lists["constraints"] = tuple(_lines(host, settings.get("constraint", "").split()))
     index = without_credentials(settings["index-url"]) if "index-url" in settings else None
     pip = Pip(index_url=index, config_files=tuple(files), **lists)
     notes = ("pip is configured with no-index: only find-links count",) if _true(settings.get("no-index")) else ()
     return {"pip": pip if files or settings or asked.target else UNKNOWN, "notes": notes}
+
+
+def _lines(host: Host, places: list[str]) -> Iterator[str]:
+    """Give the requirements that constraints files hold; of one that cannot be read (an address, say) its name."""
+    for place in places:
+        text = host.read(place)
+        if text is None:
+            yield without_credentials(place)
+        else:
+            yield from filter(None, (line.partition("#")[0].strip() for line in text.splitlines()))
 
 
 def read(host: Host, prefix: str | None) -> tuple[list[str], dict[str, str]]:
