@@ -34,7 +34,8 @@ def rounds(context: Context) -> None:
     for name in FLOATS[:2]:
         if name == "float64" and context.device.startswith("mps"):
             continue
-        source = FORMATS[name]
+        # To 16 bits torch goes by way of float32; starting there, there is nothing to round twice.
+        source = FORMATS[name if context.format.digits >= 24 else "float32"]
         given = [source.round(v) for v in _probes(context, context.format.name)]
         held = context.tensor(given, dtype=name)
         right = [context.format.round(v) for v in given]

@@ -175,10 +175,10 @@ def powers(context: Context) -> None:
         size.append([[i + abs(x) + abs(y) + abs(z) + 8 for i, x, y, z in zip(*rows)] for rows in parts])
     _judge(context, torch.linalg.matrix_exp(_batch(context, strict)), right, size, "exponential")
     context.exact(torch.trace(context.tensor(drawn[0])), [sum(drawn[0][i][i] for i in range(oracle.N))], what="trace")
-    a, b = ([float(v) for v in rng.choices(range(-5, 6), k=3)] for _ in "ab")
-    crossed = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    p, q = ([float(v) for v in rng.choices(range(-5, 6), k=3)] for _ in "pq")
+    crossed = [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]]
     copies = 347
-    first, second = (trace.tiled(context, part, 3 * copies).reshape(copies, 3) for part in (a, b))
+    first, second = (trace.tiled(context, part, 3 * copies).reshape(copies, 3) for part in (p, q))
     got = torch.linalg.cross(first, second)
     trace.judge_period(context, got, crossed, bound=0.0, what="cross product")
 
