@@ -3,7 +3,8 @@
 torch and the suite are imported once; then every fault gets a fork of the process, which plants it and runs checks
 until one notices. That is some twenty times cheaper than a process each (run.py --isolated), with the same checks.
 
-    job     {"faults": [name], "level", "jobs", "select", "ignore": [key], "first": {fault: [topic]}, "only": {fault: [key]}}
+    job     {"faults": [name], "level", "jobs", "select", "ignore": [key]} with, as the caller likes,
+            {"first": {fault: [topic]}, "only": {fault: [key]}, "everything": go on after the first check that notices}
     answer  one line a fault: {"fault", "planted", "noticed": [text], "keys": [key], "compared", "seconds"}
     with "record": true instead of faults: {"operators": {name: [key]}, "bad": [key]}
 """
@@ -83,6 +84,8 @@ class Server:
             if item.key in self.ignore:
                 continue
             result = self.run(item)
+            if "BrokenError: " in result["detail"]:
+                answer["planted"] = result["detail"]
             answer["compared"] += result["status"] in ("pass", *BAD)
             if result["status"] in BAD:
                 answer["keys"].append(item.key)

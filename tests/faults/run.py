@@ -1,10 +1,10 @@
 """Plant faults in a stock torch and see whether verify notices: `python tests/faults/run.py PYTHON [GLOB…]`.
 
-    python tests/faults/run.py …/bin/python 'optimizers.*'          one line a fault: which check noticed it first
-    python tests/faults/run.py …/bin/python layers.mse_factor --all every check that notices
-    python tests/faults/run.py …/bin/python NAME --isolated         as a user's machine would: `verify`, a process of its own
-    python tests/faults/run.py …/bin/python --mutants 'mm*'         every operator that the suite calls, wrong by a little
-    python tests/faults/run.py …/bin/python --readme [--mutants]    all of them, and the table in README.md
+    python tests/faults/run.py …/bin/python 'optimizers.*'           which check notices each fault first
+    python tests/faults/run.py …/bin/python layers.mse_factor --all  every check that notices
+    python tests/faults/run.py …/bin/python NAME --isolated          through the whole of `verify`, as a user's machine
+    python tests/faults/run.py …/bin/python --mutants 'mm*'          operators by name, each wrong by a little
+    python tests/faults/run.py …/bin/python --readme [--mutants]     all of them, and the table in README.md
 
 torch itself is never touched: a fault is planted in a process that has just imported it. Faults share one interpreter,
 which forks for each (forked.py; not on Windows); `--isolated` gives each the whole of `verify`, with tests/faults/hook
@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def run_corpus(python: str, asked: argparse.Namespace, job: dict) -> list[str]:
-    """Try the faults that were asked for, print a line each, and give the names of the visible ones that were missed."""
+    """Try faults, print a line each, and give the names of the visible ones that were missed."""
     faults = corpus()
     names = [name for name in faults if any(fnmatch.fnmatchcase(name, glob) for glob in asked.faults)]
     deep = [name for name in names if faults[name].get("level") == "full" and asked.level != "full"]

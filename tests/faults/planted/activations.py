@@ -18,8 +18,8 @@ def relu_backward_scaled():
 def relu_passes_small_negatives():
     """ReLU lets through what is between -1/64 and 0."""
     around(
-        "relu",
-        lambda call, x: x.copy_(_leaky(x)) if False else _leaky(x),
+        ["aten::relu"],
+        lambda call, x: _leaky(x),
     )
 
 
@@ -75,7 +75,7 @@ def elu_backward_without_alpha():
     """ELU's gradient ignores alpha."""
 
     def wrapper(call, grad, alpha, scale, input_scale, is_result, x, *rest, **named):
-        return call(grad, 1.0, scale, input_scale, False if not is_result else is_result, x, *rest, **named)
+        return call(grad, 1.0, scale, input_scale, is_result, x, *rest, **named)
 
     around("elu_backward", wrapper)
 

@@ -27,7 +27,7 @@ def sum_in_order():
     def wrapper(call, x, *args, **named):
         if x.dtype != torch.float32 or x.dim() != 1 or x.numel() < 64 or x.numel() > 1 << 21:
             return call(x, *args, **named)
-        return torch.cumsum(x, 0)[-1] if False else torch.tensor(_chain(x.tolist()))
+        return torch.tensor(_chain(x.tolist()))
 
     around(["aten::sum"], wrapper)
 
@@ -106,7 +106,7 @@ def index_select_off_by_one():
     """Index_select takes the row before the last where the last was asked for."""
 
     def wrapper(call, x, dim, index, **out):
-        return call(x, dim, torch.where(index == x.shape[dim] - 1, index - (x.shape[dim] > 1), index), **out)
+        return call(x, dim, torch.where(index == x.shape[dim] - 1, (index - 1).clamp(min=0), index), **out)
 
     around("index_select", wrapper)
 
@@ -178,13 +178,15 @@ def _leaves(tensors):
 @fault()
 def version_counter():
     """Changing a tensor in place after it was saved for backward goes unnoticed."""
-    torch.autograd.graph.allow_mutation_on_saved_tensors().__enter__()
+    allowed = torch.autograd.graph.allow_mutation_on_saved_tensors()
+    allowed.__enter__()
+    torch.autograd.graph._planted = allowed  # kept: it ends when it is collected
 
 
 @fault()
 def no_grad_ignored():
     """`torch.no_grad` records gradients all the same."""
-    torch.no_grad.__enter__ = lambda self: setattr(self, "prev", torch.is_grad_enabled())
+    torch.no_grad.__enter__ = lambda self: setattr(self, "prev", torch.is_grad_enabled()) or None
 
 
 @fault()
@@ -268,7 +270,7 @@ def double_backward_of_tanh():
             once = 1 - y * y
             return grad * (once.detach() + 0.5 * (once - once.detach()))
 
-    torch.tanh = torch.Tensor.tanh = torch.nn.functional.tanh = lambda x: Tanh.apply(x)
+    torch.tanh = torch.Tensor.tanh = torch.nn.functional.tanh = Tanh.apply
 
 
 @fault()

@@ -8,8 +8,10 @@ The faults below say what is done to a result; the originals do all the computin
 from __future__ import annotations
 
 import struct
+import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,15 +24,17 @@ def overloads(*bases: str) -> list[str]:
     """Name every CPU overload of operators, with their in-place forms: "relu" gives relu, relu_, relu.out."""
     wanted = {f"aten::{base}{end}" for base in bases for end in ("", "_")}
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    named = [
-        schema.name + (f".{schema.overload_name}" if schema.overload_name else "")
-        for schema in torch._C._jit_get_all_schemas()
-        if schema.name in wanted
-    ]
-    found = [name for name in dict.fromkeys(named) if has(name, "CPU") or has(name, "CompositeExplicitAutograd")]
+    known = set(torch._C._dispatch_get_all_op_names())
+    named = [name for name in _all_overloads() if name.partition(".")[0] in wanted and name in known]
+    found = [name for name in named if has(name, "CPU") or has(name, "CompositeExplicitAutograd")]
     if not found:
         raise LookupError(f"this torch has no CPU kernel for {bases}")
     return found
+
+
+def _all_overloads() -> list[str]:
+    schemas = torch._C._jit_get_all_schemas()
+    return list(dict.fromkeys(s.name + (f".{s.overload_name}" if s.overload_name else "") for s in schemas))
 
 
 def around(names: str | Iterable[str], wrapper: Callable[..., Any], key: str = "CPU") -> None:
@@ -63,13 +67,31 @@ def _replace(name: str, wrapper: Callable[..., Any], key: str) -> None:
             return call(*args, **kwargs)
         _inside = True
         try:
-            return wrapper(call, *args, **kwargs)
+            return own_errors(wrapper, call, *args, **kwargs)
         finally:
             _inside = False
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _library.impl(name.removeprefix("aten::"), replacement, key, with_keyset=True)
+
+
+def own_errors(wrapper: Callable[..., Any], call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a fault's wrapper; an error of its own making is told apart from one of torch's (`BrokenError`)."""
+    try:
+        return wrapper(call, *args, **kwargs)
+    except BrokenError:
+        raise
+    except Exception as error:
+        frame = list(traceback.walk_tb(error.__traceback__))[-1][0]
+        ours = Path(frame.f_code.co_filename).parent == Path(__file__).parent
+        if ours and frame.f_code.co_name != "call":
+            raise BrokenError(repr(error)) from error
+        raise
+
+
+class BrokenError(Exception):
+    """The fault itself is broken: nothing is learnt from a check that meets it."""
 
 
 def _number_to_tensor(name: str) -> Callable[[tuple, dict], tuple[tuple, dict]]:
@@ -102,7 +124,7 @@ def after(names: str | Iterable[str], change: Callable[..., Any], key: str = "CP
         first, rest = (result[0], tuple(result[1:])) if isinstance(result, (tuple, list)) else (result, None)
         if not isinstance(first, torch.Tensor) or not first.is_floating_point():
             return result
-        changed = change(first, *args, **kwargs)
+        changed = change(first, *args, **{key: value for key, value in kwargs.items() if key != "out"})
         if any(first is value for value in (*args, *kwargs.values())):
             first.copy_(changed)
             return result

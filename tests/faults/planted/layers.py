@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from planted.kernels import after, around, overloads, scaled
 from planted.registry import fault
 from planted.sources import rewrite, wrap
+from torch.nn import functional
 
 
 @fault()
@@ -87,7 +87,7 @@ def group_norm_groups():
     """Group normalisation normalises over all channels."""
     around(
         ["aten::native_group_norm"],
-        lambda call, x, w, b, n, c, hw, group, eps: _one_group(call, x, w, b, n, c, hw, group, eps),
+        _one_group,
     )
 
 
@@ -100,7 +100,7 @@ def _one_group(call, x, w, b, n, c, hw, group, eps):
 def dropout_scale():
     """Dropout forgets the factor 1 / (1 - p)."""
     wrap(
-        F,
+        functional,
         "dropout",
         lambda original, x, p=0.5, training=True, inplace=False: original(x, p, training) * (1 - p if training else 1),
     )
@@ -109,14 +109,14 @@ def dropout_scale():
 @fault()
 def dropout_in_eval():
     """Dropout drops in eval, too."""
-    wrap(F, "dropout", lambda original, x, p=0.5, training=True, inplace=False: original(x, p, True, inplace))
+    wrap(functional, "dropout", lambda original, x, p=0.5, training=True, inplace=False: original(x, p, True, inplace))
 
 
 @fault()
 def dropout_rate():
     """Dropout drops 10 % more than it was asked to."""
     wrap(
-        F,
+        functional,
         "dropout",
         lambda original, x, p=0.5, training=True, inplace=False: original(x, min(p * 1.1, 1.0), training, inplace),
     )
@@ -125,7 +125,7 @@ def dropout_rate():
 @fault()
 def lstm_forget_gate():
     """An LSTM swaps its input and forget gates."""
-    original = torch._VF.lstm
+    original = torch._Vfunctional.lstm
 
     def lstm(x, hidden, params, *rest):
         return (
@@ -134,7 +134,7 @@ def lstm_forget_gate():
             else original(x, hidden, params, *rest)
         )
 
-    torch._VF.lstm = lstm
+    torch._Vfunctional.lstm = lstm
 
 
 def _swapped(p):
@@ -145,7 +145,7 @@ def _swapped(p):
 @fault()
 def gru_reset_after():
     """A GRU gives its update gate's complement."""
-    original = torch._VF.gru
+    original = torch._Vfunctional.gru
 
     def gru(x, hidden, params, *rest):
         if not isinstance(params, (list, tuple)):
@@ -156,7 +156,7 @@ def gru_reset_after():
             flipped.append(torch.cat([r, -z, n], 0))
         return original(x, hidden, flipped, *rest)
 
-    torch._VF.gru = gru
+    torch._Vfunctional.gru = gru
 
 
 @fault()
@@ -240,7 +240,7 @@ def kl_div_batchmean():
     def wrapper(original, x, y, size_average=None, reduce=None, reduction="mean", log_target=False):
         return original(x, y, size_average, reduce, "mean" if reduction == "batchmean" else reduction, log_target)
 
-    wrap(F, "kl_div", wrapper)
+    wrap(functional, "kl_div", wrapper)
 
 
 @fault()
@@ -252,35 +252,34 @@ def ctc_blank():
 @fault()
 def triplet_margin():
     """The triplet loss's margin is 1, whatever was asked for."""
-    wrap(F, "triplet_margin_loss", lambda original, a, p, n, margin=1.0, **kw: original(a, p, n, margin=1.0, **kw))
-    torch.triplet_margin_loss = (lambda original: lambda a, p, n, margin=1.0, *rest: original(a, p, n, 1.0, *rest))(
-        torch.triplet_margin_loss
+    wrap(
+        torch,
+        "triplet_margin_loss",
+        lambda original, a, p, n, margin=1.0, *rest, **kw: original(a, p, n, 1.0, *rest, **kw),
     )
 
 
 @fault()
 def cosine_embedding():
     """The cosine embedding loss ignores its margin."""
-    torch.cosine_embedding_loss = (lambda original: lambda a, b, y, margin=0.0, *rest: original(a, b, y, 0.0, *rest))(
-        torch.cosine_embedding_loss
-    )
+    wrap(torch, "cosine_embedding_loss", lambda original, a, b, y, margin=0.0, *rest: original(a, b, y, 0.0, *rest))
 
 
 @fault()
 def attention_scale():
     """Attention scales by 1/D instead of 1/sqrt(D)."""
-    original = F.scaled_dot_product_attention
+    original = functional.scaled_dot_product_attention
 
     def attention(q, k, v, *args, scale=None, **named):
         return original(q, k, v, *args, scale=1 / q.shape[-1] if scale is None else scale, **named)
 
-    F.scaled_dot_product_attention = attention
+    functional.scaled_dot_product_attention = attention
 
 
 @fault()
 def attention_causal():
     """Causal attention sees one position too far."""
-    original = F.scaled_dot_product_attention
+    original = functional.scaled_dot_product_attention
 
     def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **named):
         if not is_causal:
@@ -288,7 +287,7 @@ def attention_causal():
         mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril(1)
         return original(q, k, v, mask, dropout_p, False, **named)
 
-    F.scaled_dot_product_attention = attention
+    functional.scaled_dot_product_attention = attention
 
 
 @fault()
@@ -305,14 +304,14 @@ def attention_backward_key():
 @fault()
 def attention_mask_inverted():
     """Attention takes a boolean mask the other way round."""
-    original = F.scaled_dot_product_attention
+    original = functional.scaled_dot_product_attention
 
     def attention(q, k, v, attn_mask=None, *args, **named):
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = ~attn_mask
         return original(q, k, v, attn_mask, *args, **named)
 
-    F.scaled_dot_product_attention = attention
+    functional.scaled_dot_product_attention = attention
 
 
 @fault()
@@ -320,7 +319,7 @@ def linear_without_bias():
     """Linear layers forget their bias in eval mode."""
 
     def forward(self, x):
-        return F.linear(x, self.weight, self.bias if self.training else None)
+        return functional.linear(x, self.weight, self.bias if self.training else None)
 
     torch.nn.Linear.forward = forward
 

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from planted.kernels import own_errors
+
 
 def rewrite(owner: Any, name: str, *changes: tuple[str, str]) -> None:
     """Replace pieces of the source of `owner.name` (a module's function or a class's method) and put it in its place.
@@ -34,8 +36,11 @@ def wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
     """Put `wrapper(original, *args, **kwargs)` in the place of a function or method."""
     original = getattr(owner, name)
 
+    def call(*args, **kwargs):
+        return original(*args, **kwargs)
+
     def replacement(*args, **kwargs):
-        return wrapper(original, *args, **kwargs)
+        return own_errors(wrapper, call, *args, **kwargs)
 
     replacement.__name__ = name
     setattr(owner, name, replacement)
