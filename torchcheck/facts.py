@@ -110,7 +110,10 @@ class Disk:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One graphics or compute device, whether or not a driver serves it."""
+    """One graphics or compute device, whether or not a driver serves it.
+
+    `driver` is the kernel module or Windows service that holds it ("nvidia", "nouveau", "vfio-pci"), None when none does.
+    """
 
     vendor: Literal["nvidia", "amd", "intel", "apple", "microsoft"] | str | Unknown = UNKNOWN
     name: Text = UNKNOWN
@@ -119,6 +122,7 @@ class Gpu:
     compute_capability: Text = UNKNOWN
     gfx: Text = UNKNOWN
     in_use_by: Names = UNKNOWN
+    driver: Text = UNKNOWN
 
 
 @dataclass(frozen=True)

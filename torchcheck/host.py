@@ -19,6 +19,7 @@ The operations, with their answers:
     python EXE SCRIPT ARGS TIMEOUT  object | {"error": …}            (SCRIPT of ours in the interpreter EXE)
     which NAME                  str | None                          (absolute path; PATH, never the current folder)
     version PATH                str | None                          (of a Windows binary: "14.44.35211.0")
+    pci_name ID                 str | None                          (of "10de:2684", by the system's PCI ID database)
     registry KEY                {"values": {…}, "keys": [...]} | None (Windows; KEY as HKLM\SOFTWARE\…)
     machine                     what Python itself knows of the platform, see `live.machine`
     resources                   memory, processor: see `live.resources` (costs an import of psutil; ask when needed)
@@ -132,6 +133,10 @@ class Host(ABC):
     def resources(self) -> dict[str, Any]:
         """Return memory and processor as psutil and the Windows API know them: see `live.resources`."""
         return dict(self.ask("resources") or {})
+
+    def pci_name(self, pci_id: str) -> str | None:
+        """Name of a device, "AD102 [GeForce RTX 4090]", where the system has the PCI ID database."""
+        return self._text("pci_name", pci_id)
 
     def registry(self, key: str) -> dict[str, Any] | None:
         """Values and sub-keys of a registry key: `{"values": {name: value}, "keys": [name, …]}`; None if absent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import stat
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from torchcheck.host import READ_LIMIT, Answer, Host, Ran
 PACKAGE = Path(__file__).parent
 MARK = "\x1etorchcheck "
 """What a script of ours writes before its answer, so that whatever else was printed is told apart from it."""
+PCI_IDS = tuple(map(Path, ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")))
 _NO_ANSWER = (OSError, ValueError)  # ValueError: a NUL in a path
 
 
@@ -166,6 +168,17 @@ def _version(path: str) -> str | None:
     return f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}"
 
 
+def _pci_name(pci_id: str) -> str | None:
+    """Look a device up in pci.ids: vendors stand at the margin, their devices behind one tab."""
+    maker, _, device = pci_id.lower().partition(":")
+    found = next((place for place in PCI_IDS if place.is_file()), None)
+    data = b"\n" + found.read_bytes() if found else b""
+    _, _, section = data.partition(f"\n{maker}  ".encode())
+    section = re.split(rb"\n[0-9a-f]{4} ", section, maxsplit=1)[0]
+    line = re.search(rf"\n\t{re.escape(device)}  (.+)".encode(), section)
+    return line[1].decode("utf-8", "replace").strip() if line else None
+
+
 def _registry(key: str) -> dict[str, Any] | None:
     if sys.platform == "win32":
         import winreg
@@ -247,6 +260,7 @@ OPERATIONS: dict[str, Callable[..., Answer]] = {
     "python": _python,
     "which": _which,
     "version": _version,
+    "pci_name": _pci_name,
     "registry": _registry,
     "machine": machine,
     "resources": resources,

@@ -233,3 +233,14 @@ class TestOperations:
 def test_picking_the_answer_out_of_what_was_printed(ran, expected):
     found = live.answer(ran)
     assert {name: value.strip() if name == "detail" else value for name, value in found.items()} == expected
+
+
+def test_a_name_out_of_the_pci_id_database(tmp_path, monkeypatch):
+    before, after = "# comment\n0fff  Before\n\t2684  wrong\n", "10df  After\n\t2685  wrong\n"
+    text = f"{before}10de  NVIDIA Corporation\n\t2684  AD102 [GeForce RTX 4090]\n\t\t1043 889d  ROG\n{after}"
+    (tmp_path / "pci.ids").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(live, "PCI_IDS", (tmp_path / "nothing", tmp_path / "pci.ids"))
+    assert Live().pci_name("10de:2684") == "AD102 [GeForce RTX 4090]"
+    assert Live().pci_name("10de:2685") is None
+    assert Live().pci_name("ffff:2685") is None
+    assert Live().pci_name("nonsense") is None

@@ -65,9 +65,15 @@ def _linux(host: Host) -> Iterator[Adapter]:
             pci_id=":".join(numbers).lower(),
             slot=slot,
             driver=(host.link(f"{device}/driver") or "").rpartition("/")[2] or None,
-            name=(host.read(f"{device}/product_name") or "").strip() or UNKNOWN,
+            name=_name(host, device, ":".join(numbers).lower()) or UNKNOWN,
             memory=int(memory) if memory.isdigit() else UNKNOWN,
         )
+
+
+def _name(host: Host, device: str, pci_id: str) -> str | None:
+    """Ask the driver, then the system's database, for makers whose name anybody will want to read."""
+    told = (host.read(f"{device}/product_name") or "").strip()
+    return told or (host.pci_name(pci_id) if gpus.vendor(pci_id) in {"nvidia", "amd", "intel"} else None)
 
 
 def _windows(host: Host) -> Iterator[Adapter]:

@@ -85,7 +85,7 @@ def _gpus(on_bus: list[Adapter], nodes: list[dict[str, int]]) -> Iterator[Gpu]:
         pci_id = adapter.pci_id if adapter else f"1002:{node.get('device_id', 0):04x}"
         memory = node["memory"] or (adapter.memory if adapter else UNKNOWN)
         name = (adapter or Adapter(pci_id, "")).title()
-        yield Gpu("amd", name, pci_id, memory, None, gfx_target(node["gfx_target_version"]))
+        yield Gpu("amd", name, pci_id, memory, None, gfx_target(node["gfx_target_version"]), driver="amdgpu")
     served = {(node.get("domain", 0), node.get("location_id", 0) & ~7) for node in nodes}
     yield from (_of_adapter(one) for place, one in places.items() if place not in served)
 
@@ -98,7 +98,7 @@ def _location(slot: str) -> tuple[int, int]:
 
 def _of_adapter(adapter: Adapter) -> Gpu:
     gfx = gpus.gfx(adapter.pci_id, adapter.name) or UNKNOWN
-    return Gpu("amd", adapter.title(), adapter.pci_id, adapter.memory, None, gfx)
+    return Gpu("amd", adapter.title(), adapter.pci_id, adapter.memory, None, gfx, driver=adapter.driver)
 
 
 def _windows_driver(on_bus: list[Adapter]) -> AmdDriver | None:

@@ -22,8 +22,8 @@ def probe(asked: Asked) -> dict[str, Any]:
         return {"drivers": Drivers(intel=None)}
     on_bus = adapters(host, "intel")
     driver = (_windows if kind == "windows" else _linux)(host, on_bus)
-    found = tuple(Gpu("intel", one.title(), one.pci_id, one.memory, None, None) for one in on_bus)
-    return {"drivers": Drivers(intel=driver), "gpus": found}
+    found = (Gpu("intel", one.title(), one.pci_id, one.memory, None, None, driver=one.driver) for one in on_bus)
+    return {"drivers": Drivers(intel=driver), "gpus": tuple(found)}
 
 
 def _linux(host: Host, on_bus: Sequence[Adapter]) -> IntelDriver | None:

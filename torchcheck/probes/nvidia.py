@@ -151,7 +151,7 @@ def _remarks(said: Mapping[str, Any]) -> Iterator[str]:
 def _of_adapter(adapter: Adapter) -> Gpu:
     """Describe a GPU that no driver told of."""
     capability = gpus.compute_capability(adapter.pci_id, adapter.name) or UNKNOWN
-    return Gpu("nvidia", adapter.title(), adapter.pci_id, adapter.memory, capability, None)
+    return Gpu("nvidia", adapter.title(), adapter.pci_id, adapter.memory, capability, None, driver=adapter.driver)
 
 
 def _unlisted(on_bus: Sequence[Adapter], listed: Sequence[Gpu]) -> list[Adapter]:

@@ -75,6 +75,7 @@ def preference(candidate: Candidate, situation: Situation) -> tuple[Any, ...]:
     """
     torch = candidate.torch
     cuda = [a for a in situation.machine.of("cuda") if kind(torch.backend) == "cuda"]
+    cuda = [a for a in cuda if not a.trouble] or cuda
     return (
         worth(torch, situation),
         tuple(has_kernels(torch, a) for a in cuda),

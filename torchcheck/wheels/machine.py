@@ -22,6 +22,10 @@ JETSON = {"5.3", "6.2", "7.2", "8.7", "10.1", "11.0"}
 """Compute capabilities that only Jetson and DRIVE modules have."""
 
 
+HOLDERS = {"nouveau", "vfio-pci", "pci-stub"}
+"""Kernel modules that hold a GPU without letting a program compute on it."""
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """A GPU that some build of torch might serve.
@@ -197,11 +201,14 @@ class Machine:
         jetson = vendor == "nvidia" and (architecture in JETSON or bool(words))
         integrated = vendor != "nvidia" and bool(gpus.integrated(gpu.pci_id, gpu.name))
         label = _short(name) or {"nvidia": "NVIDIA GPU", "amd": "AMD GPU", "intel": "Intel GPU"}.get(vendor, "GPU")
-        return Accelerator(label, KINDS[vendor], architecture, integrated, jetson, self._trouble(vendor), supported)
+        trouble = self._trouble(vendor, gpu)
+        return Accelerator(label, KINDS[vendor], architecture, integrated, jetson, trouble, supported)
 
-    def _trouble(self, vendor: str) -> str:
-        """Say why a driver does not serve the GPUs of a vendor, "" where it does or nobody knows."""
+    def _trouble(self, vendor: str, gpu: Gpu) -> str:
+        """Say why a driver does not serve a GPU, "" where it does or nobody knows."""
         hidden = "gpu-not-visible" if self.contained else "driver-missing"
+        if gpu.driver is None or gpu.driver in HOLDERS:
+            return hidden
         nvidia, amd, intel = (getattr(self.facts.drivers, v) for v in ("nvidia", "amd", "intel"))
         if vendor == "nvidia":
             if nvidia and nvidia.version is None:
