@@ -22,12 +22,12 @@ def linear(t: float, base: float, start: float, end: float, total: int) -> float
 
 def exponential(t: float, base: float, gamma: float) -> float:
     """ExponentialLR: base gamma^t."""
-    return base * gamma**t
+    return float(base * gamma**t)
 
 
 def step(t: int, base: float, size: int, gamma: float) -> float:
     """StepLR: times gamma every `size` steps."""
-    return base * gamma ** (t // size)
+    return base * float(gamma ** (t // size))
 
 
 def multistep(t: int, base: float, milestones: Sequence[int], gamma: float) -> float:
@@ -37,7 +37,7 @@ def multistep(t: int, base: float, milestones: Sequence[int], gamma: float) -> f
 
 def polynomial(t: float, base: float, total: int, power: float) -> float:
     """PolynomialLR: base (1 - t / total)^power, zero afterwards."""
-    return base * (1.0 - min(t, total) / total) ** power
+    return base * float((1.0 - min(t, total) / total) ** power)
 
 
 def cosine(t: float, base: float, period: float, low: float = 0.0) -> float:
