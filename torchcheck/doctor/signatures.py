@@ -69,7 +69,7 @@ SIGNATURES: Final = (
       "pytorch/pytorch/issues/19943"),
     S("file-shadowing", r"cannot import name '\w+' from '(?:random|typing|types|queue|copy|dis|ast|inspect|enum|"
       r"functools|collections|dataclasses|numbers|json|logging|multiprocessing|contextlib|warnings|tokenize|operator|platform|string)'"
-      r" \((?![^)\n]*lib[\\/]python3[.\d]*[\\/][a-z_]+\.py)(?![^)\n]*\\lib\\[a-z_]+\.py)", "pytorch/pytorch/issues/50633"),
+      r" \((?![^)\n]*lib[\\/]python3[.\d]*[\\/][a-z_]+(?:[\\/]__init__)?\.py)(?![^)\n]*\\lib\\[a-z_]+(?:\\__init__)?\.py)", "pytorch/pytorch/issues/50633"),
     S("file-shadowing", r"consider renaming '[^'\n]{0,300}\.py' since it has the same name",
       "python/cpython/issues/95754"),
     S("file-shadowing", r"consider renaming '[^'\n]{0,300}\.py' (?:since it has the same name|if it has the same name)",
@@ -222,7 +222,7 @@ SIGNATURES: Final = (
     S("win-vcredist", r"DLL load failed while importing libtriton", "woct0rdho/triton-windows/issues/113", Weight.LIKELY, "w"),
     S("compile-no-triton", r"DLL load failed while importing libtriton", "woct0rdho/triton-windows/issues/113", Weight.SUGGESTED, "w"),
     S("compile-no-triton", r"cannot import name '\w+' from 'triton\.\w[\w.]*'", "pytorch/pytorch/issues/153788", Weight.LIKELY),
-    S("compile-no-triton", r"No module named '?triton(?:'|\.)", "woct0rdho/triton-windows/issues/1", Weight.LIKELY),
+    S("compile-no-triton", r"No module named '?triton(?:'|\.)", "woct0rdho/triton-windows/issues/1", Weight.LIKELY, unless=r"matching Triton is not available"),
     S("compile-no-msvc", r"Compiler: cl is not found", "pytorch/pytorch/issues/157458", systems="w"),
     S("compile-no-msvc", r"Error checking compiler version for cl\b|'cl' (?:is not recognized|n'est pas reconnu)|where', 'cl'", "pytorch/pytorch/issues/58124",
       Weight.LIKELY, "w"),
@@ -314,7 +314,7 @@ AMBIGUOUS: Final = (
     A(r"Segmentation fault|segfault|\bSIGSEGV\b|0xC0000005|-1073741819\b|\b3221225477\b",
       ("torch-import-crash", "library-path-conflict"), '{py} -X faulthandler -c "import torch"'),
     A(r"undefined symbol", ("extension-abi-mismatch", "companion-mismatch", "library-path-conflict", "duplicate-install"), "{pip} list"),
-    A(r"cannot open shared object file",
+    A(r"lib(?:c10|torch|cu|nv|nccl|hip|roc|amd|mkl|iomp|sycl|ze_)\w*\.so[.\d]*: cannot open shared object file",
       ("nvidia-deps-broken", "companion-mismatch", "extension-abi-mismatch", "library-path-conflict"), "{pip} check"),
     A(r"(?:torch\.)?cuda\.is_available(?:\(\))?[^\n]{0,20}\n?[^\n]{0,10}\bFalse\b",
       ("cpu-wheel-on-gpu-box", "driver-missing", "driver-too-old", "gpu-not-visible", "cuda-visible-devices", "no-gpu"),

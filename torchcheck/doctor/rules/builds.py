@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from torchcheck.doctor.diagnosis import Severity
 from torchcheck.doctor.evidence import Evidence, Finding, Weight, numbers
 from torchcheck.doctor.registry import rule
 from torchcheck.facts import UNKNOWN
@@ -69,7 +70,8 @@ def _pypi_cpu(e: Evidence) -> bool:
 
 def _conda_build(e: Evidence) -> bool:
     """Say whether torch is conda's CPU build: by its build string, `cpuonly`, or a CPU build without pip's +cpu."""
-    if "cpuonly" in (e.facts.packages or {}) or e.search(CPU_BUILD):
+    listed = {**(e.facts.packages or {}), **(e.facts.conda or {})}
+    if "cpuonly" in listed or "cpu" in str((e.facts.conda or {}).get("pytorch", "")) or e.search(CPU_BUILD):
         return True
     return (
         e.conda and e.facts.torch.cuda is None and bool(e.facts.torch.version) and "+" not in str(e.facts.torch.version)
@@ -81,7 +83,7 @@ CPU_BUILD = r"^\W{0,8}(?:\[conda\]\s+)?(?:pytorch|libtorch|torch)\s+\S+\s+(?:\S*
 
 @rule
 def conda_cpu_build(e: Evidence) -> Iterator[Finding]:
-    """Conda solved a CPU build of torch."""
+    """conda solved a CPU build of torch."""
     match = e.search("(?m)" + CPU_BUILD)
     listed = "cpuonly" in (e.facts.packages or {})
     if e.macos or e.no_gpus or not (match or listed):
@@ -94,7 +96,7 @@ def conda_cpu_build(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def backend_mismatch(e: Evidence) -> Iterator[Finding]:
-    """Torch is built for another vendor than the GPU."""
+    """torch is built for another vendor than the GPU."""
     kinds = {a.kind for a in e.machine.accelerators if not a.integrated and a.supported}
     built = (
         "cuda"
@@ -176,7 +178,7 @@ def _kind(tag: str) -> str:
 
 @rule
 def torch_missing(e: Evidence) -> Iterator[Finding]:
-    """Torch is not installed in the interpreter that ran, or only in another one."""
+    """torch is not installed in the interpreter that ran, or only in another one."""
     match = e.search(r"No module named '?torch'?(?![\w.])")
     if not match and e.facts.torch.import_ != "missing":
         return
@@ -239,16 +241,14 @@ def versions_disagree(e: Evidence) -> Iterator[Finding]:
 
 def _same(one: str, other: str) -> bool:
     """Say whether two versions can be of one installation: metadata lacks the tag, reports shorten."""
-    (a, _, a_tag), (b, _, b_tag) = one.partition("+"), other.partition("+")
-    shorter, longer = sorted((numbers(a), numbers(b)), key=len)
-    return longer[: len(shorter)] == shorter and (
-        not a_tag or not b_tag or a_tag == b_tag or a_tag.startswith("git") or b_tag.startswith("git")
-    )
+    shorter, longer = sorted((numbers(one), numbers(other)), key=len)
+    tags = {tag[1] for text in (one, other) if (tag := re.search(r"\+(cu\d+|rocm[\d.]+|cpu|xpu)", text))}
+    return longer[: len(shorter)] == shorter and len(tags) < 2
 
 
 @rule
 def duplicate_install(e: Evidence) -> Iterator[Finding]:
-    """Torch comes from outside the environment that runs."""
+    """torch comes from outside the environment that runs."""
     file, environment = str(e.facts.torch.file or ""), e.facts.python.environment
     if file and re.search(USER_SITE, file, re.IGNORECASE):
         isolated = environment in {"venv", "conda", "pipx"} or e.container
@@ -277,6 +277,11 @@ def duplicate_install(e: Evidence) -> Iterator[Finding]:
             from_log=bool(e.log.text),
         )
     yield from _traceback_in_user_site(e)
+    for note in (*e.notes("installed more than once"), *e.notes("stands more than once")):
+        works = e.facts.torch.import_ == "ok"
+        severity: Severity = "warning" if works else "error"
+        strength = Weight.HINT + 10 if works else Weight.LIKELY
+        yield Finding("duplicate-install", strength, (note,), severity=severity, from_log=bool(e.log.text))
 
 
 def _inside(file: str, folder: str) -> bool:
@@ -353,7 +358,7 @@ COMMON = {
 
 @rule
 def externally_managed(e: Evidence) -> Iterator[Finding]:
-    """Torch is to be installed into a Python that the system manages."""
+    """torch is to be installed into a Python that the system manages."""
     if (
         e.facts.python.externally_managed
         and e.facts.torch.import_ == "missing"

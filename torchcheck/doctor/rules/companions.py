@@ -62,7 +62,7 @@ def _other_release(name: str, version: str, torch: str) -> str:
 
 
 def _by_series(name: str, release: str) -> str:
-    """Torchvision 0.N of before the catalog goes with torch 1.(N - 1): 0.14 with 1.13, 0.8 with 1.7."""
+    """torchvision 0.N of before the catalog goes with torch 1.(N - 1): 0.14 with 1.13, 0.8 with 1.7."""
     parts = numbers(release)
     if name == "torchvision" and len(parts) > 1 and (0, 5) <= parts[:2] <= (0, 14):
         return f"==1.{parts[1] - 1}.*"
@@ -73,28 +73,35 @@ def _by_series(name: str, release: str) -> str:
 
 def _other_cuda(e: Evidence, name: str, version: str, torch: str) -> str:
     """Compare the tags, or what PyPI's untagged wheels really are; conda's packages carry no tags."""
-    ours, theirs = e.tag, version.partition("+")[2]
-    if (e.conda and not theirs) or e.macos or (not e.facts.system.os and not (ours and theirs)):
+    theirs, system = version.partition("+")[2], e.facts.system.os
+    if e.macos or (e.conda and not theirs) or (not system and not (e.tag and theirs)):
         return ""
-    ours = ours or catalog.pypi_backend("torch", torch.partition("+")[0], e.machine.system) or ""
+    default = catalog.pypi_backend("torch", torch.partition("+")[0], e.machine.system) or ""
+    if not theirs and "+" not in torch and e.tag and e.tag != default:
+        return ""  # the list of packages was shortened
+    ours = e.tag or default
     theirs = theirs or catalog.pypi_backend(name, version.partition("+")[0], e.machine.system) or ""
-    if not ours or not theirs or ours == theirs:
-        return ""
-    mine, other = cuda_of(ours), cuda_of(theirs)
-    if mine and other and (mine[0] == other[0] if name == "torchvision" else mine == other):
-        return ""
-    if theirs == "cpu" and name == "torchaudio":
-        return ""  # it reports no CUDA version, so its check has nothing to compare
-    if ours == "cpu" and "+" in version:
-        return ""  # then torch lost its tag: see builds.replaced_by_dependency
+    if not ours or not theirs or _agree(name, ours, theirs) or (ours == "cpu" and "+" in version):
+        return ""  # a torch that lost its tag: see builds.replaced_by_dependency
     return f"{name} {version} is a {theirs} build, torch {torch} is {ours}."
+
+
+def _agree(name: str, ours: str, theirs: str) -> bool:
+    """Say whether builds load beside each other: torchvision compares CUDA's major, torchaudio its minor too."""
+    mine, other = cuda_of(ours), cuda_of(theirs)
+    if mine and other:
+        return mine[0] == other[0] if name == "torchvision" else mine == other
+    # A CPU torchaudio reports no CUDA version, so that its check has nothing to compare.
+    return ours == theirs or (theirs == "cpu" and name == "torchaudio")
 
 
 @rule
 def image_extension(e: Evidence) -> Iterator[Finding]:
-    """Torchvision's image extension did not load."""
+    """torchvision's image extension did not load."""
     match = e.search(r"Failed to load image Python extension[^\n]{0,300}")
     if match:
+        if re.search(r"libjpeg|libpng|libwebp", match[0]):
+            return  # only torchvision.io misses them
         symbol = re.search(r"undefined symbol|Symbol not found|WinError 127", match[0])
         yield Finding(
             "companion-mismatch", Weight.DECISIVE if symbol else Weight.SUGGESTED, (e.quote(match),), from_log=True
@@ -140,7 +147,7 @@ def extension_library(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def numpy2(e: Evidence) -> Iterator[Finding]:
-    """Torch was built for NumPy 1, and NumPy 2 is installed."""
+    """torch was built for NumPy 1, and NumPy 2 is installed."""
     numpy, release = numbers(e.package("numpy")), e.release
     first = FIRST_WITH_NUMPY2_ON_WINDOWS if e.windows else FIRST_WITH_NUMPY2
     too_old = bool(release) and release < first[: max(len(release), 2)]
@@ -206,7 +213,7 @@ def compile_without_triton(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def torchcodec(e: Evidence) -> Iterator[Finding]:
-    """Torchcodec does not fit, or FFmpeg is missing."""
+    """torchcodec does not fit, or FFmpeg is missing."""
     match = e.search(r"libtorchcodec")
     if match and (
         missing := e.search(r"lib(?:avutil|avcodec|avformat)[.\w]*: cannot open|Library not loaded: [^\n]{0,80}libav")

@@ -32,6 +32,15 @@ def import_crash(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def devices_crash(e: Evidence) -> Iterator[Finding]:
+    """torch imports, and dies when it looks for devices."""
+    for note in e.notes("looking for its devices ended"):
+        candidates = "Could be: driver-not-loaded, nvml-version-mismatch, rocm-gfx-override, gpu-hardware-fault."
+        decide = ('{py} -X faulthandler -c "import torch; print(torch.cuda.device_count())"', "sudo dmesg | tail")
+        yield Finding("cause-unknown", Weight.LIKELY, (note, candidates), decide)
+
+
+@rule
 def verification(e: Evidence) -> Iterator[Finding]:
     """Torchcheck verify found wrong results."""
     checks = [c for c in (e.verification or {}).get("checks") or () if c.get("status") in FAILED]

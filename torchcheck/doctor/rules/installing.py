@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from torchcheck.doctor.diagnosis import Severity
 from torchcheck.doctor.evidence import Evidence, Finding, Weight, compiled
 from torchcheck.doctor.registry import rule
 from torchcheck.doctor.signatures import DEPENDENCY
@@ -64,7 +65,7 @@ def timeout(e: Evidence) -> Iterator[Finding]:
         return
     retried, broken, read = e.search(RETRIED), e.search(BROKEN), e.search(TIMED_OUT)
     match = retried or broken or read
-    if not match or not (broken or retried or e.search(r"host=|pip|urllib3|https?://|\buv\b|Download")):
+    if not match or not e.search(NETWORK):
         return
     # Files come from these hosts, or end so; the index's own pages end with a slash.
     file = re.search(r"\.whl|\.tar", retried[1]) if retried else None
@@ -76,6 +77,12 @@ def timeout(e: Evidence) -> Iterator[Finding]:
         yield Finding("download-interrupted", Weight.LIKELY, (e.quote(match),), from_log=True)
 
 
+NETWORK = (
+    r"HTTPS?Connection|urllib3|requests\.exceptions|pip[\\/]_|\bpip(?:3|\.exe)? (?:install|download)|Downloading \S|"
+    r"Collecting \S|\buv (?:pip|sync|add)\b|UV_HTTP_TIMEOUT|Failed to (?:download|fetch)|IncompleteRead|curl:|Could not fetch URL|"
+    r"https://(?:pypi|download\.pytorch|files\.pythonhosted)\.org|\bconda\b|"
+    r"\d\s*[kMG]i?B/s|\d\s*/\s*\d[\d.]*\s*[MG]i?B\b"
+)
 FILES = ("files.pythonhosted.org", "download-r2.pytorch.org", ".whl")
 
 
@@ -88,13 +95,13 @@ def unreachable(e: Evidence) -> Iterator[Finding]:
         r"SSLEOFError|EOF occurred in violation of protocol|WRONG_VERSION_NUMBER|check_hostname requires server_hostname|"
         r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]"
     )
-    if match and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group"):
+    if match and e.search(NETWORK) and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group"):
         yield Finding("network-unreachable", Weight.DECISIVE - 1, (e.quote(match),), from_log=True)
 
 
 @rule
 def cached(e: Evidence) -> Iterator[Finding]:
-    """Pip reuses a damaged file from its cache."""
+    """pip reuses a damaged file from its cache."""
     match = e.search(
         r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|Bad magic number for central directory|has an invalid wheel|invalid distribution file|EOFError: Compressed file ended"
     )
@@ -131,7 +138,7 @@ def disk(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def memory(e: Evidence) -> Iterator[Finding]:
-    """Pip was killed or ran out of memory."""
+    """pip was killed or ran out of memory."""
     match = e.search(r"^\s*(?:MemoryError\b|.{0,80}\bKilled\b\s*(?:pip|python)?)")
     installing = e.search(
         r"Collecting torch|Downloading \S*torch|Installing collected packages|pip3? install|pip[\\/]_(?:vendor|internal)|cachecontrol|msgpack"
@@ -142,13 +149,21 @@ def memory(e: Evidence) -> Iterator[Finding]:
         yield Finding("pip-memoryerror", Weight.DECISIVE if sure else Weight.LIKELY, (e.quote(match),), from_log=True)
 
 
+WRITING = (
+    r"Could not install packages|Installing collected packages|EnvironmentNotWritable|does not have write permissions|"
+    r"Consider using the `--user` option|Attempting uninstall|failed to (?:remove|create|install|copy) (?:file|directory)|"
+    r"os error 13"
+)
+PLACES = r"(?:site|dist)-packages|[\\/]envs[\\/]|[\\/]pkgs[\\/]|'RECORD'|'METADATA'|[\\/]bin[\\/](?:pip|torchrun)"
+
+
 @rule
 def permission(e: Evidence) -> Iterator[Finding]:
     """A file of the target may not be written."""
     match = e.search(
         r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|EnvironmentNotWritableError|The current user does not have write permissions|os error 13"
     )
-    if not match or not e.search(PIP + r"|\bconda\b|\buv\b"):
+    if not match or not (e.search(WRITING) or re.search(PLACES, match[0], re.IGNORECASE)):
         return
     line, win5 = match[0], "WinError 5]" in match[0]
     if re.search(r"[\\/~]~\w|~orch", line) or (
@@ -167,7 +182,7 @@ def permission(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def not_writable(e: Evidence) -> Iterator[Finding]:
-    """Torch is missing and the target may not be written."""
+    """torch is missing and the target may not be written."""
     if (
         e.facts.python.writable is False
         and e.facts.torch.import_ == "missing"
@@ -206,12 +221,19 @@ def long_path(e: Evidence) -> Iterator[Finding]:
             from_log=True,
         )
     packages = str(e.facts.python.site_packages or "")
-    if e.windows and e.facts.system.long_paths is False and packages and len(packages) + DEEPEST > 259:
+    if (
+        e.windows
+        and e.facts.system.long_paths is False
+        and e.facts.torch.import_ != "ok"
+        and packages
+        and len(packages) + DEEPEST > 259
+    ):
         seen = f"Long paths are off, and site-packages ({len(packages)} characters) leaves no room for torch's deepest file ({DEEPEST})."
         yield Finding("win-long-path", Weight.HINT + 10, (seen,))
 
 
-DEEPEST = 150
+# Longest path below site-packages in the wheels of torch 2.13 to 2.15 (their RECORD): a licence of 2.13.0.
+DEEPEST = 171
 
 
 def _deep(path: str, e: Evidence) -> bool:
@@ -230,11 +252,30 @@ def _deep(path: str, e: Evidence) -> bool:
 def leftovers(e: Evidence) -> Iterator[Finding]:
     """An earlier installation was left half done."""
     match = e.search(r"Ignoring invalid distribution [-~]{1,3}\w*rch\w*")
+    works = e.facts.torch.import_ == "ok"
     if match:
-        yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
-    for note in e.facts.notes or ():
-        if re.search(r"\bRECORD\b|differs from RECORD|~orch|missing file", note):
-            yield Finding("corrupt-install", Weight.PROVEN, (note,), from_log=bool(e.log.text))
+        severity: Severity = "warning" if works else "error"
+        yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), severity=severity, from_log=True)
+    for note in e.notes("leftovers of failed installations"):
+        yield Finding("corrupt-install", Weight.HINT + 10 if works else Weight.LIKELY, (note,), severity="warning")
+
+
+@rule
+def damaged(e: Evidence) -> Iterator[Finding]:
+    """Files of torch or a companion are missing, or are not those of the wheel."""
+    for note in e.notes("are missing or changed"):
+        name = note.removeprefix("files of ").split(" ")[0]
+        fix = (f"{{pip}} install --force-reinstall --no-deps --no-cache-dir {name}=={e.package(name)}",)
+        own = name == "torch" and e.facts.torch.import_ in {"error", "crash"}
+        yield Finding("corrupt-install", Weight.CONFIRMED + 2 if own else Weight.PROVEN, (note,), fix)
+
+
+@rule
+def without_ssl(e: Evidence) -> Iterator[Finding]:
+    """This Python has no ssl module."""
+    for note in e.notes("no ssl module"):
+        severity: Severity = "warning" if e.facts.torch.import_ == "ok" else "error"
+        yield Finding("python-ssl-missing", Weight.PROVEN - 10, (note,), severity=severity)
 
 
 @rule

@@ -73,7 +73,7 @@ def _split(e: Evidence) -> bool:
 
 @rule
 def split_environment(e: Evidence) -> Iterator[Finding]:
-    """Torch lies in lib64, its NVIDIA libraries in lib."""
+    """torch lies in lib64, its NVIDIA libraries in lib."""
     if _split(e) and e.facts.torch.import_ == "error" and not e.search(MISSING):
         yield Finding(
             "venv-lib-lib64-split", Weight.PROVEN, (f"torch is {e.facts.torch.file}.",), from_log=bool(e.log.text)
@@ -165,7 +165,7 @@ def _other_copy(e: Evidence, foreign: list[str]) -> bool:
 
 @rule
 def cudnn_start(e: Evidence) -> Iterator[Finding]:
-    """CuDNN cannot start, and the driver or the memory says why."""
+    """cuDNN cannot start, and the driver or the memory says why."""
     match = e.search(
         r"CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_SUBLIBRARY_(?:VERSION_MISMATCH|LOADING_FAILED)|unable to find an engine to execute this computation"
     )
@@ -200,6 +200,26 @@ def foreign_torch(e: Evidence) -> Iterator[Finding]:
         )
         yield Finding("duplicate-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+
+
+@rule
+def loaded(e: Evidence) -> Iterator[Finding]:
+    """The process has loaded a CUDA or torch library from outside its environment, or two OpenMP runtimes."""
+    libraries = e.facts.torch.libraries or ()
+    home = [str(place) for place in (e.facts.python.prefix, e.facts.python.site_packages) if place]
+    home += [str(e.facts.torch.file or "").rpartition("/torch/")[0]]
+    wheel = "+" in str(e.facts.torch.version or "")
+    foreign = [p for p in libraries if re.search(BUNDLED, p) and not any(h and p.startswith(h) for h in home)]
+    if foreign and wheel and home:
+        yield Finding("library-path-conflict", Weight.HINT + 15, (f"Loaded from elsewhere: {', '.join(foreign[:3])}.",))
+    openmp = sorted({p for p in libraries if re.search(r"/lib(?:iomp5|omp)\b", p)})
+    if len(openmp) > 1:
+        seen = (f"Two OpenMP runtimes are loaded: {', '.join(openmp)}.",)
+        yield Finding("omp-duplicate", Weight.HINT + 10, seen, severity="warning")
+
+
+# What torch's wheels bring along; the driver's own libraries (libcuda, libnvidia-…) belong to the system.
+BUNDLED = r"/lib(?:cudnn|cublas|cusparse|cusolver|cufft|curand|cudart|nvrtc|nvJitLink|nccl|torch|c10)\w*\.so"
 
 
 @rule

@@ -190,7 +190,7 @@ def _apple(e: Evidence) -> bool:
 
 @rule
 def requirement(e: Evidence) -> Iterator[Finding]:
-    """Pip found no version that satisfies the requirement."""
+    """pip found no version that satisfies the requirement."""
     for w in wanted(e):
         if e.facts.python.bits == 32 or _ends_with_last_intel(w):
             continue
@@ -302,7 +302,7 @@ def _old_pip(e: Evidence) -> bool:
 
 @rule
 def none_found(e: Evidence) -> Iterator[Finding]:
-    """Pip found no version at all, and the facts say why."""
+    """pip found no version at all, and the facts say why."""
     none = [w for w in wanted(e) if not w.releases]
     if not none or e.facts.python.bits == 32:
         return
@@ -374,7 +374,7 @@ def _never(e: Evidence, tag: str, w: Wanted) -> bool:
 
 @rule
 def uv(e: Evidence) -> Iterator[Finding]:
-    """Uv could not resolve or install torch."""
+    """uv could not resolve or install torch."""
     only = e.search(r"(?:only has wheels (?:for|with) the following|[Ww]heels are available for) [^\n]{0,400}")
     platform = e.search(
         r"Distribution `(torch\w*|triton\S*?|nvidia-\S+?)==(\S+) @ registry\+(\S+?)`? can't be installed because it doesn't have a source distribution or wheel"
@@ -511,7 +511,7 @@ def jetson(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def python_too_new(e: Evidence) -> Iterator[Finding]:
-    """Torch is missing, and no wheel exists for this Python."""
+    """torch is missing, and no wheel exists for this Python."""
     if e.facts.torch.import_ != "missing" or wanted(e) or not e.python or e.facts.python.bits == 32:
         return
     implementation = e.facts.python.implementation

@@ -127,7 +127,7 @@ def unnamed_dll(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def runtime_missing(e: Evidence) -> Iterator[Finding]:
-    """Torch cannot be imported, and the C++ runtime is missing or old."""
+    """torch cannot be imported, and the C++ runtime is missing or old."""
     if (
         e.windows
         and e.facts.torch.import_ in {"error", "crash"}
