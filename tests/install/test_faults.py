@@ -43,7 +43,8 @@ def failure(target: Target, url: str, packages: dict[str, str] = WANTED) -> Torc
     return caught.value
 
 
-NEW_PIP = tuple(int(part) for part in ensurepip.version().split(".")[:2]) >= (25, 1)
+PIP = os.environ.get("TORCHCHECK_TEST_PIP", f"pip=={ensurepip.version()}").partition("==")[2]
+NEW_PIP = tuple(int(part) for part in PIP.split(".")[:2]) >= (25, 1)
 CUT = ("download-cut", Exit.UNREACHABLE) if NEW_PIP else ("hash-mismatch", Exit.INSTALL_FAILED)
 """pip before 25.1 takes a connection that was cut for the end of the file."""
 FAULTS: list[Case] = [

@@ -123,7 +123,7 @@ def test_killed_while_uv_installs_it_ends_as_before_or_as_planned(target: Target
     except UsageError as error:
         pytest.skip(error.message)
     chance = random.Random(SEED)
-    ends = check_all([("change", chance.uniform(0, 0.12)) for _ in range(25)], target, large, "uv")
+    ends = check_all([("change", chance.uniform(0, 0.35)) for _ in range(25)], target, large, "uv")
     print(ends)
 
 

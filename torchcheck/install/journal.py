@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FOLDER = ".torchcheck"
+UNFINISHED = ".new"
+NAMES = ("journal.json", "journal.json" + UNFINISHED)
 SCHEMA = 1
 
 
@@ -54,17 +56,17 @@ def place(purelib: str) -> str:
 
 def path(purelib: str) -> str:
     """Give the path of the journal."""
-    return os.path.join(place(purelib), "journal.json")
+    return os.path.join(place(purelib), NAMES[0])
 
 
 def write(purelib: str, journal: Journal) -> None:
     """Write the journal so that a reader sees either the old one or the whole new one, also after a loss of power."""
     final = path(purelib)
-    with open(final + ".new", "w", encoding="utf-8") as stream:
+    with open(final + UNFINISHED, "w", encoding="utf-8") as stream:
         json.dump(asdict(journal), stream)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(final + ".new", final)
+    os.replace(final + UNFINISHED, final)
     sync_folder(os.path.dirname(final))
 
 

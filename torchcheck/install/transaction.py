@@ -125,7 +125,7 @@ def recover(target: Target, *, wait: bool = True, on_event: Listener = ignore) -
     An installation that still runs is waited for, or with `wait=False` left alone.
     """
     purelib = target.paths["purelib"]
-    if not any(os.path.exists(os.path.join(journal.place(purelib), name)) for name in (*LEFT, "journal.json")):
+    if not any(os.path.exists(os.path.join(journal.place(purelib), name)) for name in (*LEFT, *journal.NAMES)):
         return None
     try:
         with locked(target, on_event, wait=wait and os.path.exists(journal.path(purelib))):
@@ -361,6 +361,8 @@ def _commit(purelib: str) -> None:
 
 
 def _clear(purelib: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(journal.path(purelib) + journal.UNFINISHED)
     for name in LEFT:
         _discard(os.path.join(journal.place(purelib), name))
 
