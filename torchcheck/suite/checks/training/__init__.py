@@ -5,3 +5,4 @@ from . import depth as depth
 from . import dropout as dropout
 from . import initialisation as initialisation
 from . import randomness as randomness
+from . import reproducibility as reproducibility
