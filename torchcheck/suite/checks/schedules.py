@@ -199,16 +199,8 @@ SCHEDULES = (
     _one_cycle("one_cycle", 0.3, three=False, strategy="cos", optimizer="SGD"),
     _one_cycle("one_cycle_linear", 0.25, three=False, strategy="linear", optimizer="Adam"),
     _one_cycle("one_cycle_three", 0.4, three=True, strategy="cos", optimizer="SGD"),
-    _plateau("plateau", patience=1, factor=0.5),
-    _plateau(
-        "plateau_absolute",
-        patience=2,
-        factor=0.6,
-        threshold=0.02,
-        threshold_mode="abs",
-        cooldown=2,
-        min_lr=[0.05, 0.012],
-    ),
+    _plateau("plateau", patience=1, factor=0.5, min_lr=[0.004, 0.001]),
+    _plateau("plateau_absolute", patience=2, factor=0.6, threshold=0.02, threshold_mode="abs", cooldown=2),
     _plateau("plateau_max", mode="max", patience=0, factor=0.7, threshold=0.1, cooldown=1, eps=2e-3),
     _plateau("plateau_max_absolute", mode="max", patience=1, factor=0.6, threshold=0.05, threshold_mode="abs"),
     Schedule(
