@@ -223,6 +223,13 @@ def test_an_index_that_has_nothing_for_this_python_says_so(mirror) -> None:
     assert "Python 3.13" in blocked.blockers[0]["message"]
 
 
+def test_what_no_index_could_change_is_said_without_asking(mirror) -> None:
+    index, request = mirror
+    machine = from_json({"system": {"os": "linux", "machine": "ppc64le"}, "python": {"version": "3.12.3"}, "gpus": []})
+    assert {b["code"] for b in made(machine, request).blockers} == {"no-wheel-arch"}
+    assert not index.requests
+
+
 def test_a_mirror_is_never_replaced_by_another_place(mirror) -> None:
     index, request = mirror
     index.add("simple", *trio("2.15.0", "0.29.2", "2.11.0", "cpu", **HERE))
@@ -290,6 +297,15 @@ def test_with_pypi_alone_a_gpu_is_served(no_pytorch) -> None:
     machine = facts("NVIDIA GeForce RTX 4090", pip={"index_url": no_pytorch.url("simple")})
     assert made(machine, Request()).packages["torchvision"] == "0.29.1"
     assert made(machine, Request(backend="cpu")).backend is None  # what is asked for is not there, and nothing else is
+
+
+def test_with_pypi_alone_a_gpu_of_windows_stays_idle_and_is_named(no_pytorch) -> None:
+    no_pytorch.add("simple", torch_wheel("2.15.0", build="cpu", python="cp312", platform="win_amd64"))
+    windows = {"system": {"os": "windows", "machine": "x86_64"}, "pip": {"index_url": no_pytorch.url("simple")}}
+    machine = facts("NVIDIA GeForce RTX 4090", **windows)
+    idle = made(machine, Request(packages=("torch",)))
+    assert (idle.backend, idle.packages) == ("cpu", {"torch": "2.15.0"})
+    assert "cpu-wheel-on-gpu-box" in {w["code"] for w in idle.warnings}
 
 
 def test_a_torch_of_pypi_that_nobody_has_heard_of_says_itself_what_it_is(no_pytorch) -> None:

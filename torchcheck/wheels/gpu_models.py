@@ -75,6 +75,9 @@ NVIDIA_NAMES = (
     (r"\b(GTX (7[45][05]( TI)?|850M|9[56]0M)|GTX 750|MX1[13]0|8[345]0M|84[05]M|9[34][05]MX?|920MX)\b", "5.0"),
     (r"\b(GTX 780( TI)?|GTX TITAN( BLACK| Z)?|GT 7[123]0|9[12]0M)\b", "3.5"),
     (r"\b(GTX (6[4-9][05]|7[678]0|7[67]5|8[78]0)(M|MX)?|GTX 690|GT (6[45]0|740)M?)\b", "3.0"),
+    # Fermi and what is older still: they need no exact number, no build of torch since 1.3 has kernels for them.
+    (r"\b(GTX?|GTS|GEFORCE) [45]\d0M?\b|\b(TESLA|NVIDIA) [CM]20\d\d|\bQUADRO ([1-7]0{3}|600|400)M?\b", "2.0"),
+    (r"\bGEFORCE (GTX?|GTS)? ?[1-3]\d\dM?\b|\bGEFORCE [6-9]\d00|\bQUADRO (FX|NVS)\b|\bTESLA C10\d0\b", "1.3"),
 )  # fmt: skip
 """NVIDIA's model names (patterns over the upper-case name, first match wins) to their compute capability."""
 

@@ -83,7 +83,7 @@ def _idle(gpu: Accelerator, situation: Situation, ordered: list[Candidate]) -> I
     elif reaching:
         yield from [_held_back(gpu, reaching)] if all(c.refusal for c in reaching) else []
     elif not fitting:
-        yield _unbuilt(gpu, mine, machine.system)
+        yield _unbuilt(gpu, mine, situation)
 
 
 def _unserved(gpu: Accelerator, fitting: list[Candidate]) -> Note:
@@ -108,11 +108,15 @@ def _held_back(gpu: Accelerator, reaching: list[Candidate]) -> Note:
     return _note(refusal.code, f"{text} Update the driver, then run `torchcheck install` again.")
 
 
-def _unbuilt(gpu: Accelerator, mine: list[Candidate], system: str) -> Note:
-    if mine and mine[0].refusal:
-        refusal = mine[0].refusal
-        return _note(refusal.code, f"{gpu.described} stays idle: every {KINDS[gpu.kind]} build {refusal.reason}.")
-    text = f"there is no {KINDS[gpu.kind]} build of torch for {system.replace('_', ' ')}"
+def _unbuilt(gpu: Accelerator, mine: list[Candidate], situation: Situation) -> Note:
+    newest = max(mine, key=lambda c: c.torch.release, default=None)
+    if newest and newest.refusal:
+        text = f"{gpu.described} stays idle: even torch {newest.torch.version} for {newest.torch.backend}"
+        return _note(newest.refusal.code, f"{text} {newest.refusal.reason}.")
+    if situation.offers.source == "pip":
+        text = f"{gpu.described} stays idle: no {KINDS[gpu.kind]} build can be had without the PyTorch index."
+        return _note("cpu-wheel-on-gpu-box", f"{text} Run `torchcheck install` again when it can be reached.")
+    text = f"there is no {KINDS[gpu.kind]} build of torch for {situation.machine.system.replace('_', ' ', 1)}"
     return _note("no-such-build", f"{gpu.described} stays idle: {text}.")
 
 
@@ -123,7 +127,10 @@ def _trouble(gpu: Accelerator, situation: Situation) -> Note:
         return _note(gpu.trouble, f"{gpu.described} is in this computer, and this container does not get it: {how}.")
     if gpu.trouble == "driver-not-loaded":
         error = getattr(machine.facts.drivers.nvidia, "error", "") or "it does not answer"
-        return _note(gpu.trouble, f"{gpu.described}: NVIDIA's driver is installed and does not run ({error}).")
+        return _note(
+            gpu.trouble,
+            f"{gpu.described}: NVIDIA's driver is installed and does not run ({error}). `torchcheck doctor` says more.",
+        )
     how = DRIVERS.get((gpu.kind, machine.os), DRIVERS[gpu.kind, ""])
     how = "install it on Windows, not in WSL" if machine.facts.system.wsl is True else how
     text = f"{gpu.described} has no driver, so nothing can use it: {how}, then run `torchcheck install` again."

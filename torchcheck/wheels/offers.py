@@ -24,9 +24,10 @@ from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Fail
 from torchcheck.wheels.listing import ACCEPT, Link, file_of, folders, links, names
 from torchcheck.wheels.machine import Machine
 from torchcheck.wheels.plan import plan
+from torchcheck.wheels.refuse import gates
 from torchcheck.wheels.request import Request
 from torchcheck.wheels.rules import Situation, constraint_lines, judge
-from torchcheck.wheels.web import Web, WebError, pip_settings, shown
+from torchcheck.wheels.web import Web, WebError, file_path, pip_settings, shown
 
 Progress = Callable[[str], None]
 THREADS = 16
@@ -72,6 +73,9 @@ def collect(facts: Facts, request: Request, *, timeout: float = 15.0, progress: 
     """
     request, machine = request.checked(), Machine(facts)
     tell = progress or (lambda _line: None)
+    base = catalog.offers(machine.system, request.root)
+    if gates(Situation(machine, request, base)):
+        return base  # Nothing that an index has could change it.
     settings = pip_settings(facts.pip.config_files or ())
     web = Web(time.monotonic() + timeout, settings, offline=request.offline)
     failures: list[Failure] = []
@@ -135,7 +139,7 @@ def _served(root: str, machine: Machine, request: Request, web: Web, failures: l
         except WebError as error:
             failures.append(error.failure)
             if error.failure.code in ("network-unreachable", "ssl-proxy-ca"):
-                return fixed
+                return set()
             continue
         listed = links(page.body, page.kind, page.url)
         found = {name for name in folders(listed) if BACKEND.fullmatch(name)}
@@ -219,9 +223,7 @@ def _listed(place: Place, package: str, web: Web) -> list[Link] | Failure:
 
 
 def _folder(url: str) -> list[Link]:
-    from urllib.request import url2pathname
-
-    path = Path(url2pathname(urlsplit(url).path))
+    path = file_path(url)
     if path.is_file():
         return links(path.read_bytes(), "text/html", url)
     return [Link(item.name, item.as_uri(), size=item.stat().st_size) for item in sorted(path.glob("*.whl"))]

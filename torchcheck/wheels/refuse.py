@@ -77,8 +77,10 @@ def _by_code(failed: list[Candidate], situation: Situation) -> list[Blocker]:
         if refusal and code not in found:
             text = f"torch {torch.version} for {torch.backend} {refusal.reason}."
             found[code] = _blocker(code, text, _hint(code, situation))
-    if "no-wheel-for-python" in found and (request.torch or request.backend != "auto"):
-        text = f"What was asked for ({_pinned(situation)}) was never built for {machine.python_name}."
+    unfit = {"no-wheel-for-python": machine.python_name, "glibc-too-old": "so old a glibc"}
+    unfit["mps-macos-too-old"] = f"macOS {machine.facts.system.version}"
+    if (code := next(iter(found))) in unfit and (request.torch or request.backend != "auto"):
+        text = f"What was asked for ({_pinned(situation)}) was never built for {unfit[code]}."
         found["no-such-build"] = _blocker("no-such-build", text, _without(situation))
     return list(found.values())
 

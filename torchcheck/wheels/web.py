@@ -183,12 +183,13 @@ def _failed(url: str, error: Exception) -> WebError:
     if isinstance(reason, ssl.SSLError):
         return WebError(Failure(where, "ssl-proxy-ca", f"no secure connection to {where} ({reason.reason or reason})"))
     if isinstance(reason, TimeoutError):
-        return WebError(Failure(where, "network-unreachable", f"{where} did not answer in time"), again=True)
+        return WebError(Failure(where, "network-unreachable", f"{where} did not answer in time"))
     if isinstance(reason, socket.gaierror):
         host = urlsplit(where).hostname
         return WebError(Failure(where, "network-unreachable", f"the name {host} cannot be resolved"))
     text = str(getattr(reason, "strerror", None) or reason or type(reason).__name__)
-    return WebError(Failure(where, "network-unreachable", f"{where} cannot be reached ({text})"), again=True)
+    again = not isinstance(reason, ConnectionRefusedError)
+    return WebError(Failure(where, "network-unreachable", f"{where} cannot be reached ({text})"), again=again)
 
 
 def _status(where: str, status: int) -> WebError:
@@ -204,7 +205,7 @@ def _status(where: str, status: int) -> WebError:
 
 def _file(url: str, span: tuple[int, int] | None) -> Page:
     """Read a file: URL; of a folder its index.html, as pip does."""
-    path = Path(url2pathname(unquote(urlsplit(url).path)))
+    path = file_path(url)
     path = path / "index.html" if path.is_dir() else path
     try:
         with path.open("rb") as stream:
@@ -214,6 +215,12 @@ def _file(url: str, span: tuple[int, int] | None) -> Page:
     except OSError as error:
         raise WebError(Failure(url, "not-there", f"{url}: {error.strerror}")) from error
     return Page(path.as_uri(), "text/html", body, {"content-length": str(size), "content-range": f"bytes */{size}"})
+
+
+def file_path(url: str) -> Path:
+    """Give the path that a file: URL names; on Windows also one on another computer (`file://server/share`)."""
+    parts = urlsplit(url)
+    return Path(url2pathname(f"//{parts.netloc}{parts.path}" if parts.netloc else parts.path))
 
 
 def _with_credentials(url: str) -> tuple[str, dict[str, str]]:
