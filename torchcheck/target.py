@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ntpath
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -92,7 +93,7 @@ def _found(host: Host, python: str | None) -> Iterator[Target]:
         yield inspect(host, _of_environment(host, local, ".venv"), ".venv")
     if conda and base:
         yield inspect(host, _of_environment(host, conda, "CONDA_PREFIX"), "CONDA_PREFIX")
-    own = inspect(host, str(host.machine()["executable"]), "own")
+    own = inspect(host, str(host.machine().get("executable") or ""), "own")
     if reason := _not_ours(own):
         hint = "Make an environment: `torchcheck install --venv .venv`, or name an interpreter: `--python PATH`."
         raise TargetError(f"No environment is active, there is no .venv here, and {reason}.", hint, code="no-target")
@@ -191,13 +192,17 @@ def inspect(host: Host, python: str, found_by: str, *, check_files: bool = False
     """
     arguments = ["--files"] if check_files else []
     said = host.python(python, "native/interpreter", *arguments, timeout=INSPECT_TIMEOUT)
-    if "version" not in said:
+    version = re.match(r"(\d+)\.(\d+)", str(said.get("version")))
+    if version is None:
         raise _silent(python, found_by, said)
-    if tuple(int(part) for part in str(said["version"]).split(".")[:2]) < OLDEST:
+    if (int(version[1]), int(version[2])) < OLDEST:
         hint = "Make an environment with a newer Python: `python3.12 -m venv .venv`."
         message = f"{python} is Python {said['version']}; every wheel of torch needs {OLDEST[0]}.{OLDEST[1]} or newer."
         raise TargetError(message, hint, code="python-too-old")
-    return of_inspection(host, python, found_by, said)
+    try:
+        return of_inspection(host, python, found_by, said)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # it speaks our language and talks nonsense
+        raise _silent(python, found_by, {"error": "garbage", "detail": repr(error)}) from error
 
 
 def _silent(python: str, found_by: str, said: Mapping[str, Any]) -> TorchcheckError:

@@ -116,6 +116,19 @@ def test_what_is_printed_while_torch_is_imported_is_no_answer(target, monkeypatc
     assert (torch.import_, torch.error) == ("error", "ValueError: broken")
 
 
+def test_damage_is_noted_when_torch_is_imported(environment, tmp_path, monkeypatch):
+    info = tmp_path / "torch-2.9.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: torch\nVersion: 2.9.0\n", encoding="utf-8")
+    (info / "RECORD").write_text("torch/lib/libtorch.so,sha256=x,9\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    host = Live()
+    found = find(host, str(environment))
+    note = "files of torch are missing or changed: torch/lib/libtorch.so"
+    assert note in probe(host, found, torch="import").notes
+    assert note not in probe(host, found, torch="metadata").notes
+
+
 @pytest.mark.torch
 def test_a_real_torch(torch_python):
     host = Live()

@@ -255,6 +255,10 @@ def test_platform_tags_are_those_of_packaging_here(nowhere):
     assert [tag for tag in ours if "linux_" in tag[4:]] == [tag for tag in theirs if "linux_" in tag[4:]]
 
 
+PADDING = "".join(f"torch/include/file{number}.h,,\n" for number in range(60_000))
+"""Makes a RECORD of over a mebibyte, as torch's own is."""
+
+
 def test_installed_packages_twins_and_leftovers(nowhere, environment):
     site = Path(find(Live(), str(environment)).paths["purelib"])
     extra = nowhere / "more"
@@ -264,7 +268,7 @@ def test_installed_packages_twins_and_leftovers(nowhere, environment):
             f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n\nText", encoding="utf-8"
         )
         (folder / f"torch-{version}.dist-info" / "RECORD").write_text(
-            "torch/version.py,sha256=x,3\ntorch/lost.so,sha256=x,9\nREADME,,\n", encoding="utf-8"
+            f"torch/version.py,sha256=x,3\nREADME,,\n{PADDING}torch/lost.so,sha256=x,9\n", encoding="utf-8"
         )
         (folder / "torch").mkdir()
         (folder / "torch" / "version.py").write_text(
@@ -280,3 +284,71 @@ def test_installed_packages_twins_and_leftovers(nowhere, environment):
     assert [one.version for one in found.duplicates()["torch"]] == ["2.5.1", "2.6.0"]
     assert [Path(path).name for path in found.broken] == ["nameless.dist-info", "~orch"]
     assert found.inspection["damaged"]["torch"][:2] == ["torch/version.py", "torch/lost.so"]
+
+
+WINDOWS = {
+    "os": "windows",
+    "cwd": r"C:\Users\me\my project",
+    "home": r"C:\Users\me",
+    "executable": r"C:\Tools\python.exe",
+}
+ANSWER = {
+    "version": "3.12.10",
+    "platform": "win-amd64",
+    "machine": "AMD64",
+    "bits": 64,
+    "pyvenv": "",
+    "prefix": "x",
+    "base_prefix": "y",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "chosen"),
+    [
+        (None, r"C:\Users\me\my project\.venv", r"C:\Users\me\my project\.venv\Scripts\python.exe"),
+        (r".venv\Scripts\python.exe", None, r"C:\Users\me\my project\.venv\Scripts\python.exe"),
+        (r"..\other", r"C:\Users\me\other", r"C:\Users\me\other\Scripts\python.exe"),
+        (r"D:\conda\envs\ml", r"D:\conda\envs\ml", r"D:\conda\envs\ml\python.exe"),
+        (r"~\py\python.exe", None, r"C:\Users\me\py\python.exe"),
+        ("C:/py/python.exe", None, r"C:\py\python.exe"),
+        ("python", None, r"C:\Path\python.exe"),
+    ],
+)
+def test_paths_of_windows(given, there, chosen):
+    answers = {
+        "machine": WINDOWS,
+        f"kind {chosen}": "file",
+        f"access {chosen} x": True,
+        "which python": r"C:\Path\python.exe",
+        f"python {chosen} native/interpreter": ANSWER,
+    }
+    found = find(Replay(answers | ({f"kind {there}": "dir"} if there else {})), given)
+    assert found.python == chosen
+    assert found.facts.platform_tags == ("win_amd64",)
+
+
+def test_a_hint_for_windows_names_its_launcher():
+    answers = {"machine": WINDOWS, "env VIRTUAL_ENV": r"C:\gone"}
+    with pytest.raises(TargetError) as caught:
+        find(Replay(answers))
+    assert caught.value.hint.startswith('Make it again: `py -m venv --clear "C:\\gone"`')
+
+
+@pytest.mark.parametrize("version", [None, 3, "", "three", [], {}])
+def test_an_interpreter_that_answers_nonsense(version):
+    with pytest.raises(TargetError, match=r"does not answer as Python does|gave no answer"):
+        find(own(version=version))
+
+
+@pytest.mark.parametrize(
+    "said", [{"distributions": 3}, {"distributions": [{}]}, {"paths": 3}, {"family": [3]}, {"path": 5}]
+)
+def test_an_interpreter_that_speaks_our_language_and_talks_nonsense(said):
+    with pytest.raises(TargetError, match="does not answer"):
+        find(own(**said))
+
+
+def test_a_machine_of_which_nothing_is_known():
+    with pytest.raises(TargetError):
+        find(Replay({}))

@@ -21,12 +21,12 @@ FAMILY = ("torch", "torchvision", "torchaudio")
 VERSION_LINES = ("__version__", "cuda", "hip", "rocm", "xpu", "git_version", "debug")
 
 
-def read(path):
-    # type: (str) -> str | None
+def read(path, limit=1 << 20):
+    # type: (str, int) -> str | None
     """Text of a file, or None."""
     try:
         with open(path, "rb") as file:
-            return file.read(1 << 20).decode("utf-8", "replace")
+            return file.read(limit).decode("utf-8", "replace")
     except (IOError, OSError):
         return None
 
@@ -144,7 +144,7 @@ def damaged(found):
 
     bad = {}  # type: dict[str, list[str]]
     for known in found:
-        record = read(os.path.join(known["path"], "RECORD"))
+        record = read(os.path.join(known["path"], "RECORD"), 64 << 20)
         if known["name"] not in FAMILY or record is None:
             continue
         root = os.path.dirname(known["path"])

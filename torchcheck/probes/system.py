@@ -145,13 +145,14 @@ def windows_name(known: dict[str, Any]) -> str | None:
 def vc_redist(host: Host, said: Mapping[str, Any]) -> str | None:
     """Give the version of the Visual C++ runtime that torch's DLLs load, or None.
 
-    The installer's registry entry first; a copied msvcp140.dll without one works as well.
+    The installer's registry entry first; a copied msvcp140.dll without one works as well, such as conda's.
     """
     machine = str(_platform.machine(host, said))
     family = {"x86_64": "x64", "arm64": "arm64"}.get(machine, "x86")
     known = (host.registry(f"{RUNTIMES}\\{family}") or {}).get("values", {})
     if known.get("Installed", 1) == 1 and (found := re.match(r"v?(\d+\.\d+\.\d+)", str(known.get("Version") or ""))):
         return found[1]
-    root = host.env("SystemRoot") or r"C:\Windows"
-    version = host.version(rf"{root}\System32\msvcp140.dll")
+    places = [f"{host.env('SystemRoot') or 'C:/Windows'}/System32", *([said["prefix"]] if "prefix" in said else [])]
+    versions = (host.version(f"{place}/msvcp140.dll".replace("/", "\\")) for place in places)
+    version = next((version for version in versions if version), None)
     return re.sub(r"\.0$", "", version) if version else None
