@@ -92,7 +92,14 @@ def copied(errors: Sequence[float], times: int) -> list[float]:
 
 
 def judge_period(
-    context: Context, got: Any, expected: Sequence[float], *, bound: float, what: str, cancel: Any = 0.0
+    context: Context,
+    got: Any,
+    expected: Sequence[float],
+    *,
+    bound: float,
+    what: str,
+    cancel: Any = 0.0,
+    floor: float | None = None,
 ) -> None:
     """Compare periodic data with one period: where every period has the same bits, the first stands for all."""
     numbers = context.values(got)
@@ -103,7 +110,7 @@ def judge_period(
     else:
         numbers = numbers[:one]
     if bound:
-        context.close(numbers, expected, bound=bound * allowance(context), cancel=cancel, what=what)
+        context.close(numbers, expected, bound=bound * allowance(context), cancel=cancel, floor=floor, what=what)
     else:
         context.exact(numbers, expected, what=what)
 

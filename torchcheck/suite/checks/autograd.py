@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from .. import trace
+from ..oracles import elementary
+from ..oracles.tape import Num
 from ..registry import check
 
 if TYPE_CHECKING:
@@ -266,3 +270,90 @@ def checkpointing(context: Context) -> None:
         context.exact(a.grad, by_x, what=f"{kind}: gradient by the input")
         context.exact(weight.grad, by_w, what=f"{kind}: gradient by the weight")
         context.exact(len(calls), 4, what=f"{kind}: each segment runs twice")
+        noisy = context.tensor([1.0] * 1031, grad=True)
+        drop = context.torch.nn.Dropout(0.5)
+        kept = api.checkpoint(drop, noisy * 1, use_reentrant=reentrant)
+        kept.sum().backward()
+        context.exact(noisy.grad, context.values(kept), what=f"{kind}: the same dropout again in backward")
+
+
+@check(oracle="the formula, on numbers whose norms are known", level="quick", dtypes=FLOAT32)
+def clipping(context: Context) -> None:
+    """Gradients are clipped by their common norm, whatever norm was asked for, and by value; small ones stay."""
+    utils = context.torch.nn.utils
+    grads = [[3.0, -4.0] * 300, [12.0] + [0.0] * 600]
+    flat = [v for part in grads for v in part]
+    norms = {2.0: math.sqrt(300 * 25 + 144), 1.0: 2112.0, math.inf: 12.0, 3.0: (300 * (27 + 64) + 1728) ** (1 / 3)}
+    for kind, norm in norms.items():
+        for foreach in (False, True, None):
+            for most in (norm / 2, norm * 2):
+                held = [context.tensor([0.0] * len(part), grad=True) for part in grads]
+                for p, part in zip(held, grads):
+                    p.grad = context.tensor(part)
+                total = utils.clip_grad_norm_(held, most, kind, foreach=foreach)
+                what = f"norm {kind}, foreach={foreach}, {'above' if most < norm else 'below'} the limit"
+                context.close(total, [norm], bound=64.0, what=f"{what}: total")  # sums of 1201 terms
+                scale = most / (norm + 1e-6) if most < norm else 1.0
+                got = [v for p in held for v in context.values(p.grad)]
+                context.close(
+                    got, [v * scale for v in flat], bound=80.0 if scale < 1 else 1.0, what=f"{what}: gradients"
+                )
+    p = context.tensor([0.0] * 1031, grad=True)
+    values = [float(v) for v in context.rng().choices((-7, -3, -1, 0, 2, 5), k=1031)]
+    p.grad = context.tensor(values)
+    utils.clip_grad_value_([p], 3.0)
+    context.exact(p.grad, [min(max(v, -3.0), 3.0) for v in values], what="clipped by value")
+    p.grad = context.tensor([math.nan] * 1031)
+    context.raises(
+        RuntimeError, utils.clip_grad_norm_, [p], 1.0, error_if_nonfinite=True, what="NaN is refused when asked to"
+    )
+
+
+TWICE = (
+    "exp",
+    "log",
+    "log1p",
+    "expm1",
+    "sqrt",
+    "rsqrt",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "reciprocal",
+    "square",
+    "atan",
+    "asin",
+    "sinh",
+    "cosh",
+)
+
+
+@check(
+    oracle="differences of the derivative's formula in float64",
+    dtypes=("float64", "float32"),
+    each={n: n for n in TWICE},
+)
+def second_derivative(context: Context, name: str) -> None:
+    """The second derivative of {row} is right, and so is a gradient penalty through it."""
+    torch, row, rng = context.torch, elementary.UNARY[name], context.rng()
+    assert row.slope is not None
+    formula = row.slope
+    slope = lambda x: formula(Num(x), Num(row.value(x))).value  # noqa: E731
+    middle, half = (row.low + row.high) / 2, 0.4 * (row.high - row.low)
+    pool = [context.format.round(middle + half * rng.uniform(-1, 1)) for _ in range(41)]
+    h = 1e-3 * min(1.0, half)
+    around = [[slope(x + k * h) for k in (-3, -2, -1, 1, 2, 3)] for x in pool]
+    # Central differences of order 6; what they leave is below 1e-9 of the derivatives around.
+    right = [(-a + 9 * b - 45 * c + 45 * d - 9 * e + f) / (60 * h) for a, b, c, d, e, f in around]
+    floor = 1e-7 * max(map(abs, right)) if context.dtype_name == "float64" else 0.0
+    leaf = trace.tiled(context, pool, 1031).clone().requires_grad_()
+    first = torch.autograd.grad(getattr(torch, name)(leaf).sum(), leaf, create_graph=True)[0]
+    second = torch.autograd.grad((first * 0.5).sum(), leaf)[0]
+    one = 1.0 if name in ("tanh", "sigmoid") else 0.0  # their derivatives cancel from 1
+    size = [abs(r) / 2 + max(map(abs, a)) + one for r, a in zip(right, around)]
+    trace.judge_period(
+        context, second, [r / 2 for r in right], bound=16.0, cancel=size, floor=floor, what="second derivative"
+    )

@@ -237,3 +237,25 @@ def precise(context: Context) -> None:
 
 def _signs(values: Sequence[int]) -> list[float]:
     return [float(v) for v in values]
+
+
+@check(oracle="a convolution is linear in input, weight and upstream gradient; exact integers", dtypes=("float32",))
+def double_backward(context: Context) -> None:
+    """Differentiating a convolution's gradient again, as a gradient penalty does, is exact."""
+    torch = context.torch
+    for case in ("conv2d_3x3", "conv2d_groups", "conv1d_stride_dilation"):
+        g = CASES[case]
+        function = getattr(torch.nn.functional, f"conv{len(g.size)}d")
+        shapes = dict(zip(("x", "w", "g"), g.shapes))
+        x, w, up = (_numbers(context, math.prod(shape), key) for key, shape in shapes.items())
+        v = _numbers(context, len(x), "v")
+        # <dL/dx, v> = <y(v, w), up>: linear in w and in up.
+        y, _, by_w = oracle.contract(oracle.taps(g), v, w, up)
+        a, b, c = (context.tensor(n).reshape(s).requires_grad_() for n, s in zip((x, w, up), shapes.values()))
+        with precision.full(torch):
+            output = function(a, b, None, g.stride, g.padding, g.dilation, g.groups)
+            by_x = torch.autograd.grad(output, a, c, create_graph=True)[0]
+            second = torch.autograd.grad(by_x, (b, c), context.tensor(v).reshape(g.shapes[0]))
+        size = [9.0 * len(up)] * len(w)
+        judge(context, second[0], by_w, size, f"{case}: penalty by the weight")
+        judge(context, second[1], y, [9.0 * len(w)] * len(y), f"{case}: penalty by the upstream gradient")

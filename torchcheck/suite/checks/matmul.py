@@ -237,3 +237,27 @@ def repeats(context: Context) -> None:
         if got != expected:
             break
     context.exact(got, expected, what="products of the same matrices, over and over")
+
+
+@check(
+    oracle=INTEGERS,
+    dtypes=("float32",),
+    each={name: PRODUCTS[name] for name in ("mm", "bmm", "linear", "mv", "einsum")},
+)
+def double_backward(context: Context, row: Product) -> None:
+    """Differentiating the gradient of {row} again, as a gradient penalty does, is exact."""
+    torch = context.torch
+    groups, result = products.parse(row.spec)
+    values = [_draw(context, products.size(group, row.sizes), i) for i, group in enumerate((*groups, result))]
+    direction = _draw(context, len(values[0]), "direction")
+    # <gradient by the first factor, direction> is the same product with the direction in the first one's place.
+    right, _, *slopes = products.contract(row.spec, tuple(row.sizes.items()), (direction, *values[1:-1]), values[-1])
+    first, *others = (
+        context.tensor(v).reshape([row.sizes[n] for n in group]).requires_grad_()
+        for v, group in zip(values, (*groups, result))
+    )
+    output = row.apply(torch, first, *others[:-1])
+    by_first = torch.autograd.grad(output, first, others[-1], create_graph=True)[0]
+    second = torch.autograd.grad(by_first, others, context.tensor(direction).reshape(first.shape))
+    for i, (got, expected) in enumerate(zip(second, (*slopes, right))):
+        context.exact(got, expected, what=f"penalty by operand {i + 2}")

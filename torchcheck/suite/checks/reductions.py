@@ -140,6 +140,52 @@ LENGTHS = (*range(1, 70), 127, 128, 129, 255, 257, 511, 513, 1000, 1023, 1024, 1
 LONG = (32767, 32768, 32769, 65537)
 
 
+@check(oracle="n times a constant", level="quick", dtypes=FLOATS)
+def constants(context: Context) -> None:
+    """Long sums and means of a constant do not drift, as adding one after the other would."""
+    held = context.format.round(0.1)
+    n = 65537 if context.dtype_name != "float16" else 4099
+    x = context.tensor([held]).expand(n).contiguous()
+    pair = context.torch.stack((x, x), 1)
+    # Blocked sums round some 2 log2(n) times in turn, and carry a constant's systematic rounding as far.
+    for what, got, right in (
+        ("sum", x.sum(), [n * held]),
+        ("mean", x.mean(), [held]),
+        ("sum of columns", pair.sum(0), [n * held] * 2),
+        ("mean of rows", pair.t().contiguous().mean(1), [held] * 2),
+    ):
+        context.close(got, right, bound=64.0 if context.format.digits >= 24 else 2.0, what=what)
+    context.close(
+        x.double().sum() if context.device == "cpu" else x.float().sum(), [n * held], bound=64.0, what="wide sum"
+    )
+
+
+@check(oracle="the documented conventions", dtypes=("float32",))
+def ties(context: Context) -> None:
+    """Of several largest elements argmax and max name the first, and NaN wins."""
+    torch = context.torch
+    x = context.tensor([[1.0, 7.0, 3.0, 7.0, 7.0, 0.0] * 9] * 3)
+    context.exact(x.argmax(1), [1] * 3, what="argmax over a dim")
+    context.exact(x.max(1)[1], [1] * 3, what="index of max over a dim")
+    context.exact(x.min(1)[1], [5] * 3, what="index of min over a dim")
+    context.exact(x[0].argmax(), 1, what="argmax of everything")
+    context.exact((-x).argmin(1), [1] * 3, what="argmin over a dim")
+    poisoned = x.clone()
+    poisoned[:, 20] = math.nan
+    for what, got in (
+        ("max", poisoned.max()),
+        ("amax", poisoned.amax(1)[0]),
+        ("min over a dim", poisoned.min(1)[0][0]),
+        ("sum", poisoned.sum()),
+        ("mean", poisoned.mean(1)[0]),
+        ("maximum", torch.maximum(poisoned, x)[0, 20]),
+        ("clamp", poisoned.clamp(0, 1)[0, 20]),
+    ):
+        context.exact(got, [math.nan], what=f"{what} with a NaN")
+    context.exact(poisoned.argmax(1), [20] * 3, what="argmax finds the NaN")
+    context.exact(torch.nansum(poisoned, 1), [sum(context.values(x[0])) - 3.0] * 3, what="nansum leaves it out")
+
+
 def _pattern(n: int) -> list[float]:
     """Small integers without a period that a block would have."""
     return [float(i * 37 % 19 - 8 + (i % 5 == 0)) for i in range(n)]
