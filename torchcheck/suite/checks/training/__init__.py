@@ -1,5 +1,6 @@
 """Training as a whole: what depth does to gradients, regularisation, convergence, precision, data and randomness."""
 
+from . import amp as amp
 from . import convergence as convergence
 from . import depth as depth
 from . import dropout as dropout

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...oracles.training import TASKS, Path, Task, least_squares, solve
 from ...registry import check
+from ...trajectory import one_thread
 
 if TYPE_CHECKING:
     from ...context import Context
@@ -46,13 +47,14 @@ class Trainer:
     def run(self, steps: int) -> tuple[list[float], list[float]]:
         """Train, and give the losses and the penalised sums before each step and after the last."""
         history = []
-        for _ in range(steps):
-            self.optimizer.zero_grad()
-            loss, penalty = self.loss()
-            loss.backward()
-            self.optimizer.step()
-            history.append((loss.detach(), penalty.detach()))
-        history.append(tuple(t.detach() for t in self.loss()))
+        with one_thread(self.context.torch):
+            for _ in range(steps):
+                self.optimizer.zero_grad()
+                loss, penalty = self.loss()
+                loss.backward()
+                self.optimizer.step()
+                history.append((loss.detach(), penalty.detach()))
+            history.append(tuple(t.detach() for t in self.loss()))
         losses, penalties = ([float(t) for t in column] for column in zip(*history))
         return losses, penalties
 
