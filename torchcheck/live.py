@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import stat
 import sys
@@ -20,6 +19,7 @@ PACKAGE = Path(__file__).parent
 MARK = "\x1etorchcheck "
 """What a script of ours writes before its answer, so that whatever else was printed is told apart from it."""
 PCI_IDS = tuple(map(Path, ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")))
+WINDOWS_ENVIRONMENT = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
 _NO_ANSWER = (OSError, ValueError)  # ValueError: a NUL in a path
 
 
@@ -41,19 +41,19 @@ def machine() -> dict[str, Any]:
     operating system names it), `processors` (logical ones that this process may use), `executable`, `prefix` and
     `base_prefix` (of the interpreter that runs torchcheck), `cwd`, `home`, `temp`.
     """
-    system = platform.uname()
+    release, version, family = _kernel()
     return {
         "os": {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux"),
-        "release": system.release,
-        "version": _windows_version() if sys.platform == "win32" else system.version,
-        "machine": system.machine,
+        "release": release,
+        "version": version,
+        "machine": family,
         "processors": _processors(),
         "executable": sys.executable,
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
-        "cwd": _cwd(),
-        "home": str(Path("~").expanduser()),
-        "temp": tempfile.gettempdir(),
+        "cwd": _place(Path.cwd),
+        "home": _place(Path.home),
+        "temp": _place(tempfile.gettempdir),
     }
 
 
@@ -72,10 +72,11 @@ def resources() -> dict[str, Any]:
     return known | ({"features": _windows_features()} if sys.platform == "win32" else {})
 
 
-def _cwd() -> str | None:
+def _place(find: Callable[[], object]) -> str | None:
+    """Give a folder, or None: a removed current folder, a user without an entry in passwd, a full temporary folder."""
     try:
-        return str(Path.cwd())
-    except OSError:  # it was removed under our feet
+        return str(find())
+    except (OSError, RuntimeError):
         return None
 
 
@@ -85,11 +86,14 @@ def _processors() -> int | None:
     return os.cpu_count()
 
 
-def _windows_version() -> str:
+def _kernel() -> tuple[str, str, str]:
+    """Give release, version and processor family; `platform` would ask WMI, which is slow and may hang."""
     if sys.platform == "win32":
-        found = sys.getwindowsversion()
-        return ".".join(str(part) for part in found.platform_version)
-    return ""
+        found = sys.getwindowsversion().platform_version
+        native = (_registry(WINDOWS_ENVIRONMENT) or {}).get("values", {}).get("PROCESSOR_ARCHITECTURE")
+        return str(found[0]), ".".join(map(str, found)), native or os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    system = os.uname()
+    return system.release, system.version, system.machine
 
 
 def _windows_features() -> list[str]:
@@ -138,7 +142,7 @@ def _which(name: str) -> str | None:
     """Look along the absolute folders of PATH; `shutil.which` would look into the current folder first on Windows."""
     suffixes = [".exe", ""] if sys.platform == "win32" else [""]
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    here = _cwd()
+    here = _place(Path.cwd)
     places = [
         folder / (name + suffix)
         for folder in folders

@@ -63,6 +63,26 @@ def test_probing_without_a_target_tells_of_the_machine_alone():
     assert facts["system"]["machine"]
 
 
+@POSIX
+def test_a_user_without_home_in_a_folder_that_is_gone(environment, tmp_path, monkeypatch):
+    import pwd
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    machine = Live().machine()
+    assert (machine["cwd"], machine["home"]) == (None, None)
+    assert not [
+        note for note in probe(Live(), find(Live(), str(environment)), torch="metadata").notes if "Error" in note
+    ]
+
+
 @pytest.mark.parametrize("mode", ["skip", "metadata"])
 def test_torch_is_not_imported_unless_asked(target, mode, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKES / "import_segfault"))

@@ -201,18 +201,34 @@ def version():
     return "%d.%d.%d" % sys.version_info[:3] + (tail + str(sys.version_info[4]) if tail else "")
 
 
+def machine():
+    # type: () -> str
+    """Name the processor family; on Windows `platform` would ask WMI, which is slow and may hang."""
+    if sys.platform == "win32":
+        return os.environ.get("PROCESSOR_ARCHITEW6432") or os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    return os.uname()[4]
+
+
+def macos():
+    # type: () -> str | None
+    """Version of macOS as this build is told it."""
+    if sys.platform != "darwin":
+        return None
+    import platform
+
+    return platform.mac_ver()[0] or None
+
+
 def describe(check_files):
     # type: (bool) -> dict[str, object]
     """Collect everything."""
-    import platform
-
     found, broken = distributions()
     paths = {key: value for key, value in sysconfig.get_paths().items() if isinstance(value, str)}
     base = getattr(sys, "base_prefix", sys.prefix)
     home = os.path.dirname(os.path.abspath(sys.executable or ""))
     answer = {
         "version": version(),
-        "implementation": platform.python_implementation().lower(),
+        "implementation": getattr(getattr(sys, "implementation", None), "name", "cpython"),
         "bits": struct.calcsize("P") * 8,
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "executable": sys.executable,
@@ -221,9 +237,9 @@ def describe(check_files):
         "path": [entry for entry in sys.path if entry],
         "paths": paths,
         "platform": sysconfig.get_platform(),
-        "machine": platform.machine(),
+        "machine": machine(),
         "system": sys.platform,
-        "macos": platform.mac_ver()[0] or None,
+        "macos": macos(),
         "libc": libc(),
         "soabi": sysconfig.get_config_var("SOABI"),
         "pyvenv": read(os.path.join(sys.prefix, "pyvenv.cfg")),
