@@ -9,7 +9,9 @@ from typing import Any
 
 from ..context import Context
 from ..oracles import descent
+from ..oracles import optimizers as oracle
 from ..registry import check
+from .optimizers.formulas import OPTIMIZERS, Optimizer
 
 CURVATURES = (0.5, 1.0, 3.0, 7.0, 10.0)
 THEORY = "closed form along each eigenvector"
@@ -149,6 +151,40 @@ def rotated(context: Context) -> None:
             context.close(
                 [along], [x0 * (1 - lr * k) ** t], bound=16.0 * t, cancel=4.0, what=f"step {t} along curvature {k:g}"
             )
+
+
+RATES: Mapping[str, dict[str, Any]] = {
+    "SGD": {"lr": 0.15, "momentum": 0.6},
+    "Adam": {"lr": 0.1},
+    "AdamW": {"lr": 0.1},
+    "Adamax": {"lr": 0.1},
+    "NAdam": {"lr": 0.1},
+    "RAdam": {"lr": 0.1},
+    "Adadelta": {"lr": 4.0, "rho": 0.5, "eps": 1e-3},
+    "Adagrad": {"lr": 0.3},
+    "RMSprop": {"lr": 0.05},
+    "Rprop": {"lr": 0.1},
+    "ASGD": {"lr": 0.15},
+}
+
+
+@check(oracle="the same training in plain float64, gradients worked out by hand", dtypes=("float64",), each=OPTIMIZERS)
+def training(context: Context, row: Optimizer) -> None:
+    """Training a quadratic by backpropagation with {row} takes the whole course of losses that its formula takes."""
+    curvatures, options, steps = (0.5, 2.0, 5.0), RATES[row.cls], 25
+    path = descend(context, curvatures, steps, cls=row.cls, start=2.0, **options)
+    want = [[2.0] * 3]
+    gradients: list[list[float]] = []
+    for _ in range(steps):
+        gradients.append([c * x for c, x in zip(curvatures, want[-1])])
+        want.append(oracle.follow(row.cls, want[0], gradients, options).points[-1])
+    losses = [[sum(c * x * x for c, x in zip(curvatures, point)) / 2 for point in course] for course in (path, want)]
+    context.figure("loss", {"torch": losses[0], "reference": losses[1]})
+    context.true(losses[1][-1] < 0.5 * losses[1][0], what="the reference trains", got=losses[1][-1])
+    # An error of one step is carried on as the training's own steps are, none of which grows: 2^10 u is ample.
+    dtype = "float32" if row.coarse else "float64"
+    for t in (1, 5, steps):
+        context.close(path[t], want[t], bound=2.0**10, cancel=2.0, what=f"position after step {t}", dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,7 @@ def closures(context: Context, row: Case) -> None:
         context.true(loss is not None and float(loss) == 1.5, what="the loss is returned", got=loss, expected=1.5)
 
 
-@check(oracle="the same rate as a number", level="full", **_each(CASES))
+@check(oracle="the same rate as a number", **_each(CASES))
 def tensor_rate(context: Context, row: Case) -> None:
     """A learning rate held in a tensor moves {row} as the same number does."""
     one, other = Loop(context, row, row.options), Loop(context, row, {**row.options, "lr": _scalar(context, row)})
