@@ -2,6 +2,7 @@
 
 from . import amp as amp
 from . import convergence as convergence
+from . import data as data
 from . import depth as depth
 from . import dropout as dropout
 from . import initialisation as initialisation

@@ -89,7 +89,7 @@ def _on(context: Context) -> bool:
 def _gradient(
     context: Context, got: Any, xs: Sequence[Sequence[float]], ws: Sequence[Sequence[float]], name: str
 ) -> None:
-    """Compare with (p - 1[class 0]) / 9, summed over the samples' inputs; each factor was rounded to the lower dtype."""
+    """Compare with the sum of (p - 1[class 0]) x / 9 over the samples; each factor was rounded to the lower dtype."""
     u = FORMATS[name].u
     slopes, doubts = [], []
     for x in xs:
