@@ -83,6 +83,18 @@ def test_a_user_without_home_in_a_folder_that_is_gone(environment, tmp_path, mon
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names and variables are text")
+def test_names_that_are_no_text_can_be_printed(environment, tmp_path, monkeypatch):
+    place = Path(os.fsdecode(os.fsencode(tmp_path / "env") + b"\xff"))
+    place.symlink_to(environment)
+    monkeypatch.setitem(os.environ, "LD_LIBRARY_PATH", os.fsdecode(b"/lib/\xff"))
+    found = find(Live(), str(place))
+    assert os.fsencode(found.python).startswith(os.fsencode(place))
+    facts = probe(Live(), found, torch="metadata")
+    assert facts.env["LD_LIBRARY_PATH"] == "/lib/?"
+    json.dumps(to_json(facts), ensure_ascii=False).encode()
+
+
 @pytest.mark.parametrize("mode", ["skip", "metadata"])
 def test_torch_is_not_imported_unless_asked(target, mode, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKES / "import_segfault"))

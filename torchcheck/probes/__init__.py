@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torchcheck.facts import UNKNOWN, Facts
+from torchcheck.facts import UNKNOWN, Facts, from_json, to_json
 from torchcheck.host import Answer, Host
 from torchcheck.target import Target
 
@@ -51,7 +52,14 @@ def probe(host: Host, target: Target | None, *, torch: TorchMode = "import", tim
         except Exception as error:  # noqa: BLE001 (one topic's surprise must not cost the others)
             part = {"notes": (f"{name}: {type(error).__name__}: {error}",)}
         found = join(found, part)
-    return Facts(**found)
+    return printable(Facts(**found))
+
+
+def printable(facts: Facts) -> Facts:
+    """Replace bytes of file names and variables that are no text, which no report could print."""
+    document = json.dumps(to_json(facts), ensure_ascii=False)
+    clean = document.encode("utf-8", "replace").decode()
+    return facts if clean == document else from_json(json.loads(clean))
 
 
 def topics() -> list[str]:
