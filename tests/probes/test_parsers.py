@@ -308,3 +308,24 @@ def test_version_of_a_tool(tool, text, version):
 def test_libraries_of_intel():
     answers = {"link /usr/lib64/libze_loader.so.1": "libze_loader.so.1.21.9"}
     assert intel.library(Replay(answers), "libze_loader.so") == "1.21.9"
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ({}, None),
+        ({"kind /.dockerenv": "file"}, "docker"),
+        ({"kind /.dockerenv": "file", "env KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes"),
+        ({"kind /.dockerenv": "file", "kind /var/run/secrets/kubernetes.io": "dir"}, "kubernetes"),
+        ({"kind /run/.containerenv": "file"}, "podman"),
+        ({"env APPTAINER_CONTAINER": "/image.sif"}, "apptainer"),
+        ({"kind /.singularity.d": "dir"}, "apptainer"),
+        ({"env container": "systemd-nspawn"}, "systemd-nspawn"),
+        ({"read /run/systemd/container": "lxc\n"}, "lxc"),
+        ({"read /proc/1/cgroup": "12:devices:/kubepods/besteffort/pod1/abc\n"}, "kubernetes"),
+        ({"read /proc/1/cgroup": "0::/docker/0123\n"}, "docker"),
+        ({"read /proc/1/cgroup": "0::/init.scope\n"}, None),
+    ],
+)
+def test_kind_of_container(answers, kind):
+    assert system.container(Replay(answers)) == kind

@@ -17,6 +17,7 @@ MACOS_NAMES = {
     "11": "Big Sur", "12": "Monterey", "13": "Ventura", "14": "Sonoma", "15": "Sequoia", "26": "Tahoe"
 }  # fmt: skip
 CONTAINER_FILES = {
+    "/var/run/secrets/kubernetes.io": "kubernetes",
     "/run/.containerenv": "podman",
     "/.dockerenv": "docker",
     "/.singularity.d": "apptainer",
@@ -81,7 +82,8 @@ def container(host: Host) -> str | None:
         return found
     if found := next((kind for path, kind in CONTAINER_FILES.items() if host.kind(path)), None):
         return found
-    if said := host.env("container"):  # systemd's convention: lxc, systemd-nspawn, oci …
+    # systemd's convention, for the first process and for all: lxc, systemd-nspawn, oci …
+    if said := host.env("container") or (host.read("/run/systemd/container") or "").strip():
         return said
     groups = host.read("/proc/1/cgroup") or ""
     return next((kind for word, kind in CGROUP_WORDS.items() if word in groups), None)
