@@ -35,7 +35,7 @@ Run = Callable[..., Said]
 def torchcheck(tmp_path: Path) -> Run:
     """Run the command as a user does: in a process of its own, in an empty folder, with a home of its own."""
 
-    def run(*words: str, stdin: str | bytes = b"", cwd: Path = tmp_path, timeout: float = 120, **env: str) -> Said:
+    def run(*words: str, stdin: str | bytes = b"", cwd: Path = tmp_path, timeout: float = 240, **env: str) -> Said:
         home = tmp_path / "home"
         home.mkdir(exist_ok=True)
         ours = {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home / "cache"), "COLUMNS": "200"}
