@@ -138,7 +138,7 @@ def _of_environment(host: Host, folder: str, source: str) -> str:
 
 
 def _named(host: Host, python: str) -> str:
-    """Resolve what the user gave to --python: a path, the folder of an environment, or a name on PATH."""
+    """Resolve what the user gave to --python: a path, the folder of an environment, a name on PATH, or a version."""
     paths = _paths(host)
     here = str(host.machine().get("cwd") or "")
     expanded = paths.join(str(host.machine().get("home") or "~"), python[2:]) if python[:2] in {"~/", "~\\"} else python
@@ -170,11 +170,22 @@ def _in_folder(host: Host, folder: str, python: str) -> str:
 
 def _on_path(host: Host, python: str) -> str:
     bare = python and not set(python) & set("/\\:")
-    found = host.which(python) if bare else None
+    found = (_of_version(host, python) or host.which(python)) if bare else None
     if found is None:
         where = " in this folder or on PATH" if bare else ""
         raise UsageError(f"--python {python}: there is no such file{where}.", _HINT_PYTHON, code="python-not-found")
     return found
+
+
+def _of_version(host: Host, wanted: str) -> str | None:
+    """Find "3.12": the launcher knows on Windows, elsewhere the name says it."""
+    if not re.fullmatch(r"\d\.\d+t?", wanted):
+        return None
+    if _paths(host) is posixpath:
+        return host.which(f"python{wanted}")
+    launcher = host.which("py")
+    ran = host.run([launcher, f"-{wanted}", "-c", "import sys; print(sys.executable)"]) if launcher else None
+    return ran.out.strip() or None if ran and ran.ok else None
 
 
 def inspect(host: Host, python: str, found_by: str, *, check_files: bool = False) -> Target:

@@ -328,6 +328,22 @@ def test_paths_of_windows(given, there, chosen):
     assert found.facts.platform_tags == ("win_amd64",)
 
 
+def test_a_version():
+    on_linux = {"machine": {"os": "linux"}, "which python3.12": "/usr/bin/python3.12"}
+    on_linux["python /usr/bin/python3.12 native/interpreter"] = ANSWER
+    assert find(Replay(on_linux), "3.12").python == "/usr/bin/python3.12"
+    asked = r"run C:\Windows\py.exe -3.12 -c import sys; print(sys.executable)"
+    on_windows = {
+        "machine": WINDOWS,
+        "which py": r"C:\Windows\py.exe",
+        asked: {"code": 0, "out": "C:\\P\\python.exe\r\n", "err": ""},
+    }
+    on_windows[r"python C:\P\python.exe native/interpreter"] = ANSWER
+    assert find(Replay(on_windows), "3.12").python == r"C:\P\python.exe"
+    with pytest.raises(UsageError, match="no such file in this folder or on PATH"):
+        find(Replay(on_windows), "3.13")
+
+
 def test_a_hint_for_windows_names_its_launcher():
     answers = {"machine": WINDOWS, "env VIRTUAL_ENV": r"C:\gone"}
     with pytest.raises(TargetError) as caught:
