@@ -1,0 +1,105 @@
+"""torch.compile: the compiled model gives the same numbers and trains the same way."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ...compare import FORMATS
+from ...oracles.training import TASKS, solve
+from ...registry import check
+from .convergence import Trainer, reach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...context import Context
+
+
+def _need_compiler(context: Context) -> None:
+    """Skip where the compiler has nothing to compile with, and say what is missing."""
+    torch, kind = context.torch, context.device.partition(":")[0]
+    if sys.version_info >= (3, 14) and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+        context.skip("this torch does not compile on Python 3.14")
+    if kind == "cpu":
+        names = ["cl"] if sys.platform == "win32" else [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
+        if not any(name and shutil.which(name) for name in names):
+            context.skip(
+                f"torch.compile needs a C++ compiler on the CPU; none of {', '.join(filter(None, names))} found"
+            )
+    elif kind in ("cuda", "xpu"):
+        try:
+            import triton  # type: ignore[import-not-found]  # noqa: F401
+        except ImportError:
+            context.skip(f"torch.compile needs triton on {kind}; it is not installed")
+    else:
+        context.skip(f"torch.compile is not judged on {kind}")
+
+
+def _compile(context: Context, function: Any) -> Any:
+    compiled = context.torch.compile(function)
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except Exception as error:
+            if any(word in str(error) for word in ("compiler", "Compiler", "InvalidCxx", "Python.h", "omp.h")):
+                context.skip(f"torch.compile found no working compiler: {str(error).splitlines()[0][:300]}")
+            raise
+
+    return run
+
+
+@check(oracle="math, number by number", level="full", timeout=300, needs=("torch.compile",))
+def compile_elementwise(context: Context) -> None:
+    """Compiled elementwise code, with a reduction, gives the numbers of its formula, forward and backward."""
+    _need_compiler(context)
+    torch = context.torch
+    rng = context.rng()
+    xs = [rng.uniform(-4, 4) for _ in range(1031)]
+    xs = [FORMATS["float32"].round(x) for x in xs]
+
+    def formula(x: Any) -> Any:
+        return torch.relu(torch.sin(x) + torch.tanh(x)) * torch.sigmoid(x) + torch.log1p(torch.exp(-x))
+
+    def exact(x: float) -> float:
+        return max(math.sin(x) + math.tanh(x), 0.0) / (1 + math.exp(-x)) + math.log1p(math.exp(-x))
+
+    x = context.tensor(xs, grad=True)
+    y = _compile(context, formula)(x)
+    # sin, tanh, their sum, sigmoid, product; exp, log1p; the last sum: below 24 roundings of numbers up to 2.
+    context.close(y, [exact(v) for v in xs], bound=24.0, cancel=2.0, what="compiled values", given=xs)
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    slopes = [_slope(exact, v) for v in xs]
+    far = max(
+        abs(a - b) for a, b, v in zip(context.values(gradient), slopes, xs) if abs(math.sin(v) + math.tanh(v)) > 0.02
+    )
+    # Differences over 1e-5 carry 1e-10 of curvature and 1e-11 of rounding; float32 24 roundings of numbers up to 3.
+    context.within(far, 24 * 3 * FORMATS["float32"].u, what="compiled gradient", unit="absolute error")
+
+
+def _slope(f: Callable[[float], float], x: float) -> float:
+    return (f(x + 1e-5) - f(x - 1e-5)) / 2e-5
+
+
+@check(oracle="the same training in plain Python", level="full", timeout=300, needs=("torch.compile",))
+def compile_training(context: Context) -> None:
+    """A compiled model trains along the same path as in plain Python."""
+    _need_compiler(context)
+    task = next(row for row in TASKS if row.name == "wave")
+    trainer = Trainer(context, task)
+    model = _compile(context, trainer.model)
+    nn = context.torch.nn
+    losses = []
+    for _ in range(task.steps):
+        trainer.optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(trainer.x), trainer.y)
+        loss.backward()
+        trainer.optimizer.step()
+        losses.append(float(loss.detach()))
+    path, growth = solve(task)
+    far = reach(context, task, path, growth)
+    context.close(losses, path.losses[:-1], bound=1.0, floor=far, what="losses of the compiled model")
