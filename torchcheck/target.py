@@ -207,7 +207,8 @@ def inspect(host: Host, python: str, found_by: str, *, check_files: bool = False
     if version is None:
         raise _silent(python, found_by, said)
     if (int(version[1]), int(version[2])) < OLDEST:
-        hint = "Make an environment with a newer Python: `python3.12 -m venv .venv`."
+        newer = "py -3.12" if _paths(host) is ntpath else "python3.12"
+        hint = f"Make an environment with a newer Python: `{newer} -m venv .venv`."
         message = f"{python} is Python {said['version']}; every wheel of torch needs {OLDEST[0]}.{OLDEST[1]} or newer."
         raise TargetError(message, hint, code="python-too-old")
     try:
