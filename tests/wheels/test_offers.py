@@ -130,12 +130,22 @@ def test_what_was_read_is_remembered_with_its_date(mirror) -> None:
     machine = facts("NVIDIA GeForce RTX 4090")
     assert remembered(machine, request) is None
     collect(machine, request)
-    index.fault("*", "status", 500)
+    index.fault("*", "silence")
     known = remembered(machine, request)
     assert known is not None
     later = plan(machine, request, known)
     assert later.packages["torch"] == "2.99.0+cu130"
     assert any(known.asked[:10] in reason for reason in later.reasons)
+    away = plan(machine, request, collect(machine, request, timeout=3))
+    assert away.packages == later.packages
+    assert any(known.asked in w["message"] for w in away.warnings if w["code"] == "network-unreachable")
+
+
+def test_a_catalog_that_is_newer_than_what_was_read_goes_before_it(mirror, monkeypatch) -> None:
+    _, request = mirror
+    collect(facts(), request)
+    monkeypatch.setattr("torchcheck.wheels.catalog.date", lambda: "2099-01-01")
+    assert remembered(facts(), request) is None
 
 
 def test_a_damaged_cache_is_as_good_as_none(mirror, tmp_path: Path) -> None:
@@ -211,7 +221,9 @@ def test_one_backend_that_fails_does_not_take_the_others_along(mirror) -> None:
     index.fault("/whl/cu130/*", "status", 500)
     found = collect(facts("NVIDIA GeForce RTX 4090"), request, timeout=8)
     assert any("HTTP 500" in note for note in found.notes)
-    assert plan(facts("NVIDIA GeForce RTX 4090"), request, found).backend == "cu126"
+    other = plan(facts("NVIDIA GeForce RTX 4090"), request, found)
+    assert other.backend == "cu126"
+    assert "index-server-fault" in {w["code"] for w in other.warnings}
 
 
 def test_an_index_that_has_nothing_for_this_python_says_so(mirror) -> None:

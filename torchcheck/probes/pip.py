@@ -13,6 +13,8 @@ from torchcheck.probes.env import without_credentials
 
 SECTIONS = ("global", "install")
 """Sections that count for `pip install`, the later ones override."""
+OURS = "torchcheck-constraints.txt"
+"""What `torchcheck install` leaves in a target, for PIP_CONSTRAINT (see install/constraints.py)."""
 LISTS = {"extra-index-url": "extra_index_urls", "find-links": "find_links"}
 
 
@@ -21,11 +23,16 @@ def probe(asked: Asked) -> dict[str, Any]:
     host: Host = asked.host
     files, settings = read(host, asked.target.facts.prefix or None if asked.target else None)
     lists = {field: tuple(map(without_credentials, settings.get(name, "").split())) for name, field in LISTS.items()}
-    lists["constraints"] = tuple(_lines(host, settings.get("constraint", "").split()))
+    lists["constraints"] = tuple(_lines(host, constraints(settings)))
     index = without_credentials(settings["index-url"]) if "index-url" in settings else None
     pip = Pip(index_url=index, config_files=tuple(files), **lists)
     notes = ("pip is configured with no-index: only find-links count",) if _true(settings.get("no-index")) else ()
     return {"pip": pip if files or settings or asked.target else UNKNOWN, "notes": notes}
+
+
+def constraints(settings: dict[str, str]) -> list[str]:
+    """Give the constraints files of others; ours keeps what is installed from others, not from ourselves."""
+    return [place for place in settings.get("constraint", "").split() if not place.endswith(OURS)]
 
 
 def _lines(host: Host, places: list[str]) -> Iterator[str]:

@@ -108,6 +108,15 @@ def driver_floor(backend: str, *, windows: bool) -> str | None:
 
 
 @cache
+def libraries(backend: str, system: str) -> int | None:
+    """Bytes of libraries that a torch requires as wheels of their own; 0 where it brings them, None if not measured."""
+    if kind(backend) != "cuda" or not system.startswith("linux"):
+        return 0
+    found: int | None = data("backends")["libraries"].get(system, {}).get(backend)
+    return found
+
+
+@cache
 def pypi_backend(package: str, version: str, system: str) -> str | None:
     """Say what PyPI's wheel of a release really is on a platform ("cu132"), None when that was not looked at."""
     if system.startswith("macos"):

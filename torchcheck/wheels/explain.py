@@ -75,6 +75,8 @@ def _driver(torch: Build, situation: Situation) -> Iterator[str]:
         yield f"NVIDIA driver {have} reaches {floor}, the oldest for CUDA {major}; any CUDA {major}.x runs on it."
     elif floor:
         yield f"The driver's version is not known; {floor} or newer is assumed."
+    if libraries := catalog.libraries(torch.backend, torch.system):
+        yield f"NVIDIA's libraries come along as wheels of their own ({libraries / 1e9:.1f} GB)."
 
 
 def _processor(situation: Situation) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchcheck.wheels import gpus
-from torchcheck.wheels.builds import Build, kind, numbers, parse, toolkit
+from torchcheck.wheels.builds import Build, kind, numbers, parse, sentence, toolkit
 from torchcheck.wheels.candidates import Candidate, left_out, worth
-from torchcheck.wheels.explain import KINDS, Note
+from torchcheck.wheels.explain import KINDS, SHOWN, Note
 from torchcheck.wheels.machine import Accelerator
 from torchcheck.wheels.rules import Refusal, Situation, has_kernels, kernel_code
 
 DISCRETE = ("cuda", "rocm", "xpu")
+FAULTS = ("index-server-fault", "network-unreachable", "download-interrupted", "ssl-proxy-ca")
 GPU_RULES = ("vendor", "usable", "kernels", "driver")
 
 
@@ -34,6 +35,12 @@ def _source(chosen: Candidate, situation: Situation) -> Iterator[Note]:
         why = f" ({offers.failures[0].message})" if offers.failures else ""
         text = f"The PyTorch index cannot be reached{why}; the wheels come from what pip is configured with."
         yield _note("network-unreachable", text)
+    elif offers.source == "cache" and offers.failures:
+        text = f"No index can be reached ({offers.failures[0].message}); planned from what was read at {offers.asked}."
+        yield _note("network-unreachable", text)
+    elif offers.source == "index":
+        for failure in [f for f in offers.failures if f.code in FAULTS][:SHOWN]:
+            yield _note(failure.code, sentence(f"{failure.message}; what is there was not considered"))
     if chosen.refusal:
         text = f"Only torch {torch.version} for {torch.backend} can be reached, which {chosen.refusal.reason}."
         yield _note("backend-mismatch", f"{text} It runs on the processor, and is gigabytes larger than a CPU build.")

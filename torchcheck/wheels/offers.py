@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from torchcheck.errors import UnreachableError
 from torchcheck.facts import Facts
+from torchcheck.probes.pip import constraints
 from torchcheck.wheels import cache, catalog
 from torchcheck.wheels.assemble import builds_of, complete
 from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Failure, Offers, WheelFile, kind, sentence
@@ -53,7 +54,7 @@ class Place:
 def remembered(facts: Facts, request: Request) -> Offers | None:
     """Give the catalog with what was last read from the index over it; None when nothing was. Asks nobody."""
     request, machine = request.checked(), Machine(facts)
-    read = cache.load(request.root, machine.system)
+    read = _recalled(request, machine)
     if read is None:
         return None
     return _overlaid(catalog.offers(machine.system, request.root), read.builds, read.backends, "cache", read.asked)
@@ -90,6 +91,12 @@ def collect(facts: Facts, request: Request, *, timeout: float = 15.0, progress: 
     lines = constraint_lines(_constraints(facts, settings))
     offers = replace(offers, failures=tuple(failures), constraints=lines, pip_arguments=arguments)
     return _measured(offers, facts, request, web)
+
+
+def _recalled(request: Request, machine: Machine) -> cache.Read | None:
+    """Give what was read last, unless the catalog is newer: it came with a newer torchcheck."""
+    read = cache.load(request.root, machine.system)
+    return read if read and read.asked[:10] >= catalog.date() else None
 
 
 def _of_index(machine: Machine, request: Request, web: Web, failures: list[Failure], tell: Progress) -> Offers | None:
@@ -177,7 +184,7 @@ def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure
 def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Offers:
     first = next(iter(failures), Failure(request.root, "network-unreachable", f"{request.root} cannot be reached"))
     away = request.offline or first.code == "network-unreachable"
-    read = cache.load(request.root, machine.system) if away and not request.find_links else None
+    read = _recalled(request, machine) if away and not request.find_links else None
     if read:
         base = catalog.offers(machine.system, request.root)
         return _overlaid(base, read.builds, read.backends, "cache", read.asked)
@@ -263,7 +270,7 @@ def _measured(offers: Offers, facts: Facts, request: Request, web: Web) -> Offer
 def _constraints(facts: Facts, settings: dict[str, str]) -> tuple[str, ...]:
     """Give the lines of all constraints that pip is configured with."""
     texts = list(facts.pip.constraints or ())
-    texts += settings.get("constraint", "").split()
+    texts += constraints(settings)
     found: list[str] = []
     for text in texts:
         path = Path(text)

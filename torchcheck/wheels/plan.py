@@ -29,7 +29,8 @@ class Plan:
         packages: package to exact version with label; None for one that is asked for and left out.
         index_url: the index that the wheels come from.
         command: what to run, as a list of arguments.
-        download_bytes: size of the family's wheels, without their dependencies; None when one of them is not known.
+        download_bytes: size of the family's wheels and of NVIDIA's libraries, without small dependencies; None when
+            one of them is not known.
         reasons: why this.
         warnings: objects with `code` and `message`.
         blockers: objects with `code`, `message` and `hint`.
@@ -139,19 +140,25 @@ def _planned(chosen: Candidate, situation: Situation, ordered: list[Candidate], 
     arguments = ("--index-url", index) if index not in ("", PYPI) else ()
     arguments = (*arguments, *situation.offers.pip_arguments)
     pins = [f"{name}=={version}" for name, version in packages.items() if version]
-    sizes = [b.size for b in builds]
     return Plan(
         backend=chosen.torch.backend,
         packages=packages,
         index_url=index or str(facts.pip.index_url or PYPI),
         command=(str(facts.python.executable or "python"), "-m", "pip", "install", *pins, *arguments),
-        download_bytes=sum(s for s in sizes if s) if all(sizes) else None,
+        download_bytes=_download(builds),
         reasons=tuple(reasons(chosen, situation, ordered, installed=installed)),
         warnings=tuple(warnings(chosen, situation, ordered, installed=installed)),
         rejected=tuple(rejections(chosen, ordered, situation)),
         pip_arguments=arguments,
         builds=builds,
     )
+
+
+def _download(builds: Sequence[Build]) -> int | None:
+    """Add up what will be downloaded, as far as it was measured or listed."""
+    sizes = [b.size for b in builds]
+    sizes += [catalog.libraries(b.backend, b.system) for b in builds if b.package == "torch"]
+    return None if None in sizes else sum(size for size in sizes if size)
 
 
 def _blocked(situation: Situation, blockers: Sequence[Blocker], ordered: list[Candidate]) -> Plan:

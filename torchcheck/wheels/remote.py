@@ -147,12 +147,18 @@ def code_table(cuda_init: str) -> dict[str, dict[str, tuple[str, ...]]]:
     table = _literals(cuda_init).get("PYTORCH_RELEASES_CODE_CC")
     if not isinstance(table, dict):
         return {}
-    return {str(cuda): _by_processor(rows) for cuda, rows in table.items()}
+    read = {str(cuda): _by_processor(rows) for cuda, rows in table.items()}
+    return {cuda: rows for cuda, rows in read.items() if rows}
 
 
 def _by_processor(rows: Any) -> dict[str, tuple[str, ...]]:
     by_processor = rows if isinstance(rows, dict) else {"x86_64": rows, "aarch64": rows}
-    return {str(cpu): tuple(f"{cc // 10}.{cc % 10}" for cc in sorted(codes)) for cpu, codes in by_processor.items()}
+    usual = {cpu: codes for cpu, codes in by_processor.items() if _capabilities(codes)}
+    return {str(cpu): tuple(f"{cc // 10}.{cc % 10}" for cc in sorted(codes)) for cpu, codes in usual.items()}
+
+
+def _capabilities(codes: Any) -> bool:
+    return isinstance(codes, set | frozenset | list | tuple) and bool(codes) and all(isinstance(c, int) for c in codes)
 
 
 def _literals(source: str) -> dict[str, Any]:
