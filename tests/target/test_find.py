@@ -241,6 +241,7 @@ def test_every_python_that_is_here(nowhere, folder):
     assert found.facts.implementation == "cpython"
     assert (found.facts.bits, found.facts.free_threaded) == (64, False)
     assert found.facts.environment == "user"
+    assert Live().python(found.python, "suite/introspect")["import"] in {"missing", "ok"}
     code = "import packaging.tags as t; print(*t.platform_tags())"
     if "packaging" in found.packages:
         assert {*found.facts.platform_tags} == {*subprocess.check_output([found.python, "-c", code], text=True).split()}

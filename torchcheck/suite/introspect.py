@@ -24,15 +24,15 @@ def main() -> None:
     os.dup2(2, 1)  # whatever torch, its plugins or C++ print is no answer
     known: dict[str, Any] = {}
     try:
-        known |= found()
+        known.update(found())
         import torch
 
-        known |= {"import": "ok", **{name: _tried(read, torch) for name, read in BUILD.items()}}
+        known.update({"import": "ok", **{name: _tried(read, torch) for name, read in BUILD.items()}})
         _write(out, known)
         known["devices"] = _tried(lambda torch: list(devices(torch)), torch)
         known["available"] = None if known["devices"] is None else bool(known["devices"])
     except BaseException as error:  # noqa: BLE001 (SystemExit too: importing torch must not end us without a word)
-        known |= {"import": _kind(error), "error": _said(error)}
+        known.update({"import": _kind(error), "error": _said(error)})
     _write(out, known)
     os._exit(0)  # destructors of a broken driver have nothing to add
 
