@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ def choose(checks: Iterable[Check], *, level: str, select: Sequence[str] = (), s
     """Keep the checks of a level that were selected and not skipped."""
     depth = LEVELS.index(level)
     within = [check for check in checks if LEVELS.index(check.level) <= depth]
+    if level == "full":
+        within = [dataclasses.replace(check, dtypes=check.dtypes + check.more) for check in within]
     wanted = [check for check in within if not select or matches(check.id, select)]
     return [check for check in wanted if not matches(check.id, skip)]
 

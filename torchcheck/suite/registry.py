@@ -44,6 +44,7 @@ class Check:
         devices: "each" to run on every selected device, "cpu" for the CPU alone, "once" when no device is meant.
         needs: names of modules, or dotted attributes of torch (`torch.optim.Muon`), without which it is skipped.
         timeout: seconds of its own, when the general limit is too short; else None.
+        more: dtype names that it is repeated for at the full level alone.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Check:
     devices: str
     needs: tuple[str, ...]
     timeout: float | None
+    more: tuple[str, ...] = ()
 
 
 _checks: dict[str, Check] = {}
@@ -69,6 +71,7 @@ def check(
     needs: Iterable[str] | Callable[[Any], Iterable[str]] = (),
     each: Iterable[Row] | Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    more: Iterable[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a check; with `each`, as one check for every row of a table.
 
@@ -82,6 +85,7 @@ def check(
         needs: modules or dotted torch attributes it cannot do without; may be a function of the row.
         each: rows with a `name`, or a mapping of name to row.
         timeout: seconds of its own.
+        more: dtype names that only the full level repeats it for.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -94,7 +98,16 @@ def check(
             if ident in _checks:
                 raise ValueError(f"two checks are called {ident}")
             _checks[ident] = Check(
-                ident, title.replace("{row}", name), oracle, run, level, tuple(dtypes), devices, wanted, timeout
+                ident,
+                title.replace("{row}", name),
+                oracle,
+                run,
+                level,
+                tuple(dtypes),
+                devices,
+                wanted,
+                timeout,
+                tuple(more),
             )
         return function
 
