@@ -23,6 +23,9 @@ STYLE = Style(
     legend_font_size=12,
     label_font_size=11,
     title_font_size=14,
+    value_font_size=11,
+    guide_stroke_color="#8888",
+    major_guide_stroke_color="#8888",
 )
 COMMON: dict[str, Any] = {"style": STYLE, "js": [], "disable_xml_declaration": True, "pretty_print": False}
 DASHED = {"dasharray": "5,4", "width": 2}
@@ -95,7 +98,9 @@ def _margins(figures: Figures) -> Iterator[tuple[str, str, str]]:
         ident, _, where = name.partition("/")
         for data in kept.values():
             if isinstance(data, Mapping) and data.get("bound") and isinstance(data.get("measured"), int | float):
-                used.setdefault(where, {})[ident] = 100 * data["measured"] / data["bound"]
+                share = 100 * data["measured"] / data["bound"]
+                if share <= 100:  # what is beyond its bound stands on top of the page, and would flatten all others
+                    used.setdefault(where, {})[ident] = share
     for where, bars in used.items():
         yield "error", f"error in percent of its bound [{where}]", _bars(dict(sorted(bars.items(), reverse=True)))
 
