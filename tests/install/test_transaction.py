@@ -18,7 +18,7 @@ from local_targets import contents, family, plan_of, python_in, run, target_of
 from local_wheels import companion_wheel, make_wheel, native_tag, sympy_wheels, torch_wheel, trio
 
 from torchcheck.errors import Exit, InstallError, TargetError, TorchcheckError
-from torchcheck.install import Installed, apply, journal, recover
+from torchcheck.install import Installed, apply, constraints, journal, recover
 from torchcheck.install.lock import resolve
 from torchcheck.target import Target
 from torchcheck.wheels.plan import Plan
@@ -403,3 +403,40 @@ def test_a_companion_of_another_build_is_seen_by_the_proof(target: Target, local
     plan = plan_of(target.python, packages, "--index-url", local_index.url("whl/cpu"))
     result = apply(plan, target, verify=lambda: run(target, "import torchvision") == "")
     assert result.outcome == "unproven"
+
+
+@pytest.mark.parametrize("hurt", ["gone", "cut"])
+def test_damaged_files_are_no_installation_in_place(torch_target: Target, index: LocalIndex, hurt: str) -> None:
+    file = Path(torch_target.paths["purelib"]) / "torch" / "cuda" / "__init__.py"
+    file.unlink()
+    if hurt == "cut":
+        file.write_text("def is_av")
+    assert apply(planned(torch_target, index, 0, "cpu"), torch_target).outcome == "installed"
+    assert run(torch_target, ALL) == "2.14.1+cpu"
+    assert apply(planned(torch_target, index, 0, "cpu"), torch_target).outcome == "unchanged"
+
+
+def test_our_own_constraints_do_not_hold_us_off(
+    target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = apply(planned(target, index, 0, "cpu"), target)
+    value = constraints.setting(str(first.constraints))
+    assert " " not in value, "pip splits the variable at spaces"
+    monkeypatch.setenv("PIP_CONSTRAINT", value)
+    index.add("whl/cpu", make_wheel("greedier", "1.0", requires=["torch>=2.15"], files={"greedier.py": ""}))
+    pip = [target.python, "-m", "pip", "install", "--index-url", index.url("whl/cpu"), "greedier"]
+    assert subprocess.run(pip, capture_output=True, check=False, timeout=60).returncode != 0, (
+        "the variable does not work"
+    )
+    assert apply(planned(target, index, 1, "cpu"), target).outcome == "installed"
+
+
+def test_an_error_of_the_caller_is_not_taken_for_a_full_disk(torch_target: Target, index: LocalIndex) -> None:
+    before = contents(torch_target)
+
+    def stumble() -> bool:
+        raise FileNotFoundError("nvidia-smi")
+
+    with pytest.raises(FileNotFoundError):
+        apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=stumble)
+    assert contents(torch_target) == before

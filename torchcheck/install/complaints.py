@@ -65,8 +65,8 @@ COMPLAINTS = (
     ),
     Complaint(
         "tls-failed",
-        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate|SSLError|"
-        r"ssl-verification-failed|SSLCertVerificationError|problem confirming the ssl certificate",
+        r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate|"
+        r"SSLError|ssl-verification-failed|SSLCertVerificationError|problem confirming the ssl certificate",
         UnreachableError,
         "The index's certificate is not trusted here.",
         "Behind a company proxy, name its certificate: PIP_CERT=/path/to/ca.pem (uv: SSL_CERT_FILE); check the clock.",
@@ -80,7 +80,8 @@ COMPLAINTS = (
     ),
     Complaint(
         "proxy-refused",
-        r"ProxyError|proxy-connection-failed|Failed to connect to proxy|Tunnel connection failed|407 Proxy Authentication",
+        r"ProxyError|proxy-connection-failed|Failed to connect to proxy|"
+        r"Tunnel connection failed|407 Proxy Authentication",
         UnreachableError,
         "The proxy refuses or does not answer.",
         "Check HTTPS_PROXY and HTTP_PROXY, and the proxy setting of pip (`python -m pip config list`).",
@@ -88,8 +89,9 @@ COMPLAINTS = (
     Complaint(
         "download-cut",
         r"IncompleteRead|incomplete-download|not enough bytes were received|Connection broken|Connection reset|"
-        r"RemoteDisconnected|connection was closed without a reply|Connection aborted|end of file before message length|connection closed before|"
-        r"error decoding response body|Failed to (?:read from|extract)[^\n]*stream",
+        r"RemoteDisconnected|connection was closed without a reply|Connection aborted|"
+        r"end of file before message length|connection closed before|error decoding response body|"
+        r"Failed to (?:read from|extract)[^\n]*stream",
         UnreachableError,
         "The connection was cut in the middle of a download.",
         "Try again: what was complete is in the cache. On a poor line, give a mirror with --index-url.",
@@ -113,7 +115,8 @@ COMPLAINTS = (
     ),
     Complaint(
         "timeout",
-        r"Read timed out|didn't respond within|connection-timeout|ReadTimeout|ConnectTimeout|timed out|operation timed out",
+        r"Read timed out|didn't respond within|connection-timeout|"
+        r"ReadTimeout|ConnectTimeout|timed out|operation timed out",
         UnreachableError,
         "The index does not answer in time.",
         "Try again later, with more patience (PIP_DEFAULT_TIMEOUT=120; uv: UV_HTTP_TIMEOUT=120), or give a mirror with "

@@ -105,6 +105,29 @@ def _recorded(dist: Dist) -> list[str]:
     return []
 
 
+def damaged(dist: Dist) -> list[str]:
+    """Give the recorded files that are gone or have another size (compiled modules and metadata may change)."""
+    root = os.path.dirname(dist.info)
+    return [name for name, size in _sizes(dist) if not _has_size(os.path.join(root, name), size)]
+
+
+def _sizes(dist: Dist) -> list[tuple[str, int]]:
+    record = os.path.join(dist.info, "RECORD")
+    if not os.path.isfile(record):
+        return []
+    with open(record, encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.reader(stream) if len(row) == 3 and row[2].isdigit()]
+    own = os.path.basename(dist.info) + "/"
+    return [(row[0], int(row[2])) for row in rows if not row[0].endswith(".pyc") and not row[0].startswith(own)]
+
+
+def _has_size(path: str, size: int) -> bool:
+    try:
+        return os.stat(path).st_size == size
+    except OSError:
+        return False
+
+
 def compiled(sources: Iterable[str]) -> Iterator[str]:
     """Find the compiled modules beside sources, recorded or not."""
     stems: dict[str, set[str]] = {}

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from torchcheck.errors import TargetError, UnreachableError
 from torchcheck.install import installed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 ALWAYS = ("--no-input", "--disable-pip-version-check")
 PAUSES = (1.0, 3.0)
 """Seconds before the second and third attempt of a fetch that a poor network broke."""
+WITH_VALUE = {"--index-url", "-i", "--extra-index-url", "--find-links", "-f"}
 BARE = {"pip", "setuptools", "wheel"}
 
 
@@ -38,8 +40,10 @@ class Pip:
         self._log = os.path.join(staging, "pip.log")
         self._raw = self._version >= (24, 1)
 
-    def fetch(self, arguments: Sequence[str]) -> list[Incoming]:
+    def fetch(self, arguments: Sequence[str], again: Sequence[str] = ()) -> list[Incoming]:
         """Resolve what `pip install ARGUMENTS` would install and download it into the staging folder.
+
+        `again` are exact pins of what is there, but damaged.
 
         Raises:
             TorchcheckError: with what pip's complaint means; the target is untouched.
@@ -49,14 +53,15 @@ class Pip:
         if set(there) <= BARE or self._version < (22, 2):  # nothing that could be satisfied already, or no --report
             self._pip("wheel", "--wheel-dir", self._wheels, *self._network(), *_for_wheel(arguments))
             self._refuse_plain_http(arguments, [])
-            return needed(self._fetched(), pinned(arguments), there)
+            sound = {name: dist for name, dist in there.items() if f"{dist.name}==={dist.version}" not in again}
+            return needed(self._fetched(), pinned(arguments), sound)
         wanted = self.resolve(arguments)
         self._refuse_plain_http(arguments, [str(item["download_info"]["url"]) for item in wanted])
-        if not wanted:
+        lines = [*(_requirement(item) for item in wanted), *again]
+        if not lines:
             return []
-        listing = self._listed("fetch.txt", [_requirement(item) for item in wanted])
-        index = _only_index(arguments)
-        self._pip("wheel", "--no-deps", "--wheel-dir", self._wheels, *self._network(), *index, "--requirement", listing)
+        listing, where = self._listed("fetch.txt", lines), sources(arguments)
+        self._pip("wheel", "--no-deps", "--wheel-dir", self._wheels, *self._network(), *where, "--requirement", listing)
         self._refuse_plain_http(arguments, [])
         return self._fetched()
 
@@ -84,8 +89,8 @@ class Pip:
             TorchcheckError: with what pip's complaint means; the target may be half changed.
         """
         listing = self._listed("install.txt", [item.pin for item in incoming])
-        flags = ("--isolated", "--no-index", "--find-links", self._wheels, "--no-deps", "--no-warn-script-location")
-        self._pip("install", *flags, *self._breaking(), "--requirement", listing)
+        flags = ("--isolated", "--no-index", "--find-links", self._wheels, "--no-deps", "--force-reinstall")
+        self._pip("install", "--no-warn-script-location", *flags, *self._breaking(), "--requirement", listing)
 
     def _breaking(self) -> tuple[str, ...]:
         """Keep what the user decided about PEP 668: `--isolated` hides PIP_BREAK_SYSTEM_PACKAGES."""
@@ -126,9 +131,12 @@ class Pip:
         """Refuse to go from https to http, whoever sends us there."""
         secure = [word for word in arguments if word.startswith("https://")]
         plain = [url for url in urls if url.startswith("http://")]
-        visited = re.search(r"Starting new HTTP connection \(\d+\): (\S+)", self._peek())
-        if secure and (plain or visited):
-            raise insecure(plain[0] if plain else visited[1] if visited else "")
+        log = self._peek()
+        visited = re.findall(r"Starting new HTTP connection \(\d+\): ([^\s:]+)", log)
+        chosen = " ".join(re.findall(r"Looking in (?:indexes|links): (.*)", log))  # the user's pip may have plain ones
+        led = [place for place in (*plain, *visited) if (urlsplit(place).hostname or place) not in chosen]
+        if secure and led:
+            raise insecure(led[0])
 
     def _peek(self) -> str:
         try:
@@ -185,13 +193,10 @@ def _for_wheel(arguments: Sequence[str]) -> list[str]:
     return [word for word in arguments if word not in {"--upgrade", "--force-reinstall", "--no-warn-script-location"}]
 
 
-def _only_index(arguments: Sequence[str]) -> list[str]:
-    """Keep the index of a command: pip finds the credentials for a file's URL there."""
-    kept = []
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if option in {"--index-url", "-i"}:
-            kept += ["--index-url", value]
-    return kept
+def sources(arguments: Sequence[str]) -> list[str]:
+    """Keep the arguments that say where to look (pip finds the credentials for a file's URL there), not what for."""
+    values = {position + 1 for position, word in enumerate(arguments) if word in WITH_VALUE}
+    return [word for position, word in enumerate(arguments) if word.startswith("-") or position in values]
 
 
 def _requirement(item: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torchcheck import processes
 from torchcheck.errors import InstallError
+from torchcheck.install import constraints
 
 Event = dict[str, object]
 Listener = Callable[[Event], None]
@@ -41,14 +42,14 @@ def follow(argv: Sequence[str], cwd: str, env: Mapping[str, str], on_line: Calla
 def environment(staging: str, **more: str) -> dict[str, str]:
     """Give the user's environment (proxies, certificates and pip's settings stay) with ours on top.
 
+    Our own constraints are left out: they hold off others, not the one who wrote them.
     Temporary files go to the staging folder: it lies on the disk that was measured, and is cleaned up by us.
     """
     env = dict(os.environ)
     for name in PATHS_IN_ENV:
-        if name in env:
-            env[name] = " ".join(
-                os.path.abspath(word) if os.path.exists(word) else word for word in env[name].split(" ")
-            )
+        words = [word for word in env.pop(name, "").split(" ") if word and not word.endswith(constraints.NAME)]
+        if words:
+            env[name] = " ".join(os.path.abspath(word) if os.path.exists(word) else word for word in words)
     temporary = os.path.join(staging, "tmp")
     os.makedirs(temporary, exist_ok=True)
     ours = {"TMPDIR": temporary, "TEMP": temporary, "TMP": temporary, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import os
 import shutil
 import sys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torchcheck.wheels.plan import Plan
 
 Installer = Literal["pip", "uv"]
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 LEFT = ("before", "incoming")
 """Folders beside the journal: files as they were, and what was fetched."""
 
@@ -40,8 +42,8 @@ LEFT = ("before", "incoming")
 class FrontEnd(Protocol):
     """What a transaction needs from an installer."""
 
-    def fetch(self, arguments: Sequence[str]) -> list[Incoming]:
-        """Get everything that an installation would change; the target stays untouched."""
+    def fetch(self, arguments: Sequence[str], again: Sequence[str] = ()) -> list[Incoming]:
+        """Get everything that an installation would change, and the pins in `again`; the target stays untouched."""
 
     def change(self, incoming: Sequence[Incoming]) -> None:
         """Install what was fetched, without the network."""
@@ -98,22 +100,22 @@ def apply(
     purelib = target.paths["purelib"]
     pending = os.path.exists(journal.path(purelib))
     if not pending and in_place(plan, target):
-        return Installed("unchanged", {}, constraints=constraints.path(target))
+        return Installed("unchanged", {}, constraints=_pinned(plan, target))
     with locked(target, on_event):
         told = undo_pending(target, on_event)
         if in_place(plan, target):
-            return Installed("unchanged", {}, constraints=constraints.path(target), recovered=told)
+            return Installed("unchanged", {}, constraints=_pinned(plan, target), recovered=told)
         situation, warned = survey.before(plan, target, facts, installer), set[str]()
         survey.demand(situation, on_event, warned)
         with _staging(purelib) as staging:
             front = front_end(installer, target, staging, on_event)
             on_event({"event": "phase", "phase": "fetch"})
-            incoming = front.fetch(arguments(plan, target))
+            incoming = front.fetch(arguments(plan, target), broken(plan, target))
             survey.demand(survey.fetched(situation, incoming), on_event, warned)
             before = installed.read(target.paths)
             proven = _Change(target, incoming, worked, on_event).carry_out(front, verify)
         after = installed.read(target.paths)
-        written = constraints.write(target, [name for name, version in plan.packages.items() if version])
+        written = _pinned(plan, target) if proven else constraints.path(target)
     lost = set(_conflicts(after, target)) - set(_conflicts(before, target))
     outcome: Literal["installed", "unproven"] = "installed" if proven else "unproven"
     return Installed(outcome, _differences(before, after), tuple(sorted(lost)), written, told)
@@ -170,10 +172,27 @@ def _end_orphans(staging: str) -> None:
 
 
 def in_place(plan: Plan, target: Target) -> bool:
-    """Say whether exactly the planned versions are installed (no process is started)."""
-    wanted = {installed.normal(name): version for name, version in plan.packages.items() if version}
+    """Say whether exactly the planned versions are installed, with all their files (no process is started)."""
+    wanted = _wanted(plan)
     there = installed.read(target.paths, wanted)
-    return all(name in there and there[name].version == version for name, version in wanted.items())
+    same = all(name in there and there[name].version == version for name, version in wanted.items())
+    return same and not any(installed.damaged(dist) for dist in there.values())
+
+
+def broken(plan: Plan, target: Target) -> list[str]:
+    """Pin what is there in the planned version, but with files that are gone or cut: it is to be installed again."""
+    wanted = _wanted(plan)
+    there = installed.read(target.paths, wanted)
+    same = [dist for name, dist in there.items() if dist.version == wanted[name]]
+    return [f"{dist.name}==={dist.version}" for dist in same if installed.damaged(dist)]
+
+
+def _wanted(plan: Plan) -> dict[str, str]:
+    return {installed.normal(name): version for name, version in plan.packages.items() if version}
+
+
+def _pinned(plan: Plan, target: Target) -> str | None:
+    return constraints.write(target, _wanted(plan))
 
 
 def arguments(plan: Plan, target: Target) -> list[str]:
@@ -227,6 +246,8 @@ def locked(target: Target, on_event: Listener = ignore, *, wait: bool = True) ->
     except Timeout:
         raise
     except OSError as error:
+        if error.errno in FULL:
+            raise _disk_error(error) from error
         hint = "Make a virtual environment of your own: torchcheck install --venv .venv"
         raise TargetError(f"The target may not be written to: {error}.", hint, code="not-writable") from error
     try:
@@ -244,6 +265,8 @@ def _staging(purelib: str) -> Iterator[str]:
         os.makedirs(folder)
         yield folder
     except OSError as error:
+        if error.errno not in FULL:
+            raise
         raise _disk_error(error) from error
     finally:
         if journal.read(purelib) is None:
@@ -304,6 +327,8 @@ class _Change:
             journal.write(self._purelib, entry)
         except OSError as error:
             _discard(os.path.join(journal.place(self._purelib), "before"))
+            if error.errno not in FULL:
+                raise
             raise _disk_error(error) from error
         return entry
 

@@ -6,14 +6,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torchcheck.errors import UsageError
 from torchcheck.install import installed
 from torchcheck.install.complaints import understand
 from torchcheck.install.incoming import Incoming
-from torchcheck.install.pip import PAUSES
+from torchcheck.install.pip import PAUSES, sources
 from torchcheck.install.streaming import Listener, environment, follow
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TRANSLATED: dict[str, tuple[str, ...]] = {"--pre": ("--prerelease=allow",), "--no-warn-script-location": ()}
 """What `pip install` and `uv pip install` say differently."""
-WITH_VALUE = {"--index-url", "-i", "--extra-index-url", "--find-links", "-f"}
 
 
 def program() -> str:
@@ -52,16 +51,19 @@ class Uv:
         self._uv = program()
         self._sources: list[str] = []
 
-    def fetch(self, arguments: Sequence[str]) -> list[Incoming]:
+    def fetch(self, arguments: Sequence[str], again: Sequence[str] = ()) -> list[Incoming]:
         """Resolve, then unpack what would be installed into a scratch folder: that fills uv's cache.
+
+        `again` are exact pins of what is there, but damaged.
 
         Raises:
             TorchcheckError: with what uv's complaint means; the target is untouched.
         """
         words = [new for word in arguments for new in TRANSLATED.get(word, (word,))]
-        self._sources = list(_sources(words))
+        self._sources = sources(words)
         said = self._run("--dry-run", *words)
         pins = [f"{name}==={version}" for name, version in re.findall(r"(?m)^ [+~] (\S+)==(\S+)", said)]
+        pins += again
         if not pins:
             return []
         scratch = os.path.join(self._staging, "scratch")
@@ -76,7 +78,7 @@ class Uv:
             TorchcheckError: with what uv's complaint means; the target may be half changed.
         """
         pins = self._listed([item.pin for item in incoming])
-        self._run("--offline", "--no-deps", *self._sources, "--requirement", pins)
+        self._run("--offline", "--no-deps", "--reinstall", *self._sources, "--requirement", pins)
 
     def _listed(self, lines: Sequence[str]) -> str:
         listing = os.path.join(self._staging, "uv.txt")
@@ -99,14 +101,6 @@ class Uv:
 
     def _hear(self, line: str) -> None:
         self._tell({"event": "log", "text": line})
-
-
-def _sources(words: Sequence[str]) -> Iterator[str]:
-    """Keep the arguments that say where to look, not what for."""
-    values = {position + 1 for position, word in enumerate(words) if word in WITH_VALUE}
-    for position, word in enumerate(words):
-        if word.startswith("-") or position in values:
-            yield word
 
 
 def _incoming(dist: installed.Dist, scratch: str, paths: Mapping[str, str]) -> Incoming:
