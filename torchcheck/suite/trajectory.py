@@ -19,7 +19,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .compare import FORMATS
@@ -84,7 +84,21 @@ def _problem(seed: int, steps: int, layouts: Layouts, scales: Scales, name: str)
         )
         for _ in range(steps)
     )
-    return Problem(start, gradients, layouts)
+    return Problem(tuple(map(round_, map(_apart, start, gradients[0]))), gradients, layouts)
+
+
+# The weight decays that problems are followed with lie between these.
+DECAYS = (0.07, 0.5)
+
+
+def _apart(x: float, g: float) -> float:
+    """Move a start so that no weight decay cancels its first gradient.
+
+    Where g + decay x is next to nothing it keeps few digits, and a method that divides by its size makes a whole step
+    of their rounding: no bound that notices anything would hold there.
+    """
+    low, high = (0.75 / DECAYS[1] * abs(g), 1.34 / DECAYS[0] * abs(g))
+    return math.copysign(0.9 * low, x) if low < abs(x) < high else x
 
 
 def _cycle(scales: Scales, lanes: int) -> Iterator[tuple[float, float]]:
@@ -99,6 +113,14 @@ class Expected:
     largest: list[list[float]]
     moved: list[list[float]]
     gradient: list[float]
+    rooms: dict[tuple[int, float], list[float]] = field(default_factory=dict)
+
+    def room(self, t: int, weight: float) -> list[float]:
+        """What the bound after t steps adds to |p| in each lane: P - |p| + weight D, worked out once."""
+        if (t, weight) not in self.rooms:
+            lanes = zip(self.path.points[t - 1], self.largest[t - 1], self.moved[t - 1])
+            self.rooms[t, weight] = [p - abs(x) + weight * d for x, p, d in lanes]
+        return self.rooms[t, weight]
 
 
 def expected(cls: str, given: Problem, options: Mapping[str, Any]) -> Expected:
@@ -124,7 +146,7 @@ def envelope(start: Sequence[float], gradients: Iterable[Sequence[float]], path:
 
 def implementations(context: Context, cls: str) -> dict[str, dict[str, bool]]:
     """Name the implementations of an optimizer that this torch has on this device, with the flags that choose them."""
-    known = inspect.signature(getattr(context.torch.optim, cls).__init__).parameters
+    known = _arguments(getattr(context.torch.optim, cls))
     if "foreach" not in known:
         return {"for-loop": {}}
     found = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}}
@@ -137,6 +159,11 @@ def implementations(context: Context, cls: str) -> dict[str, dict[str, bool]]:
         else:
             context.note(f"fused {cls} is not there for {context.dtype_name} on {context.device}: {refusal}")
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _arguments(cls: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(cls.__init__).parameters)
 
 
 def refused(context: Context, cls: str) -> str | None:
@@ -164,7 +191,7 @@ def _refusal(context: Context, cls: str) -> str | None:
 
 def lacking(context: Context, cls: str, options: Iterable[str]) -> list[str]:
     """Name the options that this torch's constructor does not know."""
-    known = inspect.signature(getattr(context.torch.optim, cls).__init__).parameters
+    known = _arguments(getattr(context.torch.optim, cls))
     return [name for name in options if name not in known]
 
 
@@ -172,6 +199,19 @@ def tensors(context: Context, given: Problem, lanes: Sequence[float], *, grad: b
     """Lay out flat lanes as one tensor a layout of the problem."""
     made = [_laid(context, kind, shape, piece) for (kind, shape), piece in zip(given.layouts, given.pieces(lanes))]
     return [tensor.requires_grad_() for tensor in made] if grad else made
+
+
+_gradients: dict[tuple[Any, ...], list[list[Any]]] = {}
+
+
+def gradients(context: Context, given: Problem) -> list[list[Any]]:
+    """Lay out the gradients of a problem, one list of tensors a step; made once for all who follow it."""
+    held = (given.gradients[0], len(given.gradients), given.layouts, context.dtype_name, context.device)
+    if held not in _gradients:
+        if len(_gradients) >= 16:
+            _gradients.clear()
+        _gradients[held] = [tensors(context, given, step) for step in given.gradients]
+    return _gradients[held]
 
 
 def _laid(context: Context, kind: str, shape: tuple[int, ...], lanes: Sequence[float]) -> Any:
@@ -241,30 +281,43 @@ def close(
 ) -> None:
     """Compare the parameters after t steps; `coarse` as `coarseness` gives it, `slack` where a step sums many lanes."""
     weight = 4.0 * (1.0 + coarse * U32 / context.format.u)
-    point = want.path.points[t - 1]
-    cancel = [p - abs(x) + weight * d for x, p, d in zip(point, want.largest[t - 1], want.moved[t - 1])]
-    context.close(got, point, bound=4.0 * t * slack, cancel=cancel, what=what)
+    context.close(got, want.path.points[t - 1], bound=4.0 * t * slack, cancel=want.room(t, weight), what=what)
+
+
+# What the entries of a state sum up, lane by lane; what is not here is judged by its largest lane.
+SUMS = {
+    **dict.fromkeys(("exp_avg", "grad_avg", "exp_inf"), 1),
+    **dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum"), 2),
+    **dict.fromkeys(("prev", "step_size"), 0),
+}
 
 
 def close_state(
-    context: Context, got: Mapping[str, list[float]], want: Expected, *, what: str, coarse: bool = False
+    context: Context,
+    got: Mapping[str, list[float]],
+    want: Expected,
+    *,
+    what: str,
+    coarse: bool = False,
+    decay: float = 0.0,
 ) -> None:
     """Compare what an optimizer remembers, by its names in `state_dict`, after all steps of a path.
 
-    A moment is a sum over what came in: off by at most 16 t roundings of the largest lane. Scalars (momentum product,
-    eta, mu) are kept in float32 by design, and with `coarse` what follows from them is no better.
+    A moment is a sum over gradients or their squares, to which weight decay adds: off by at most 16 t roundings of what
+    entered its lane. Scalars (momentum product, eta, mu) are kept in float32 by design, and with `coarse` what follows
+    from them is no better.
     """
+    entered = [g + decay * p for g, p in zip(want.gradient, want.largest[-1])]
     for name, values in want.path.state.items():
-        if name in got:
-            single = "float32" if coarse or len(got[name]) == 1 else None
-            context.close(
-                got[name],
-                values,
-                bound=16.0 * len(want.path.points),
-                cancel=max(map(abs, values)),
-                what=f"{what}: state {name}",
-                dtype=single,
-            )
+        if name not in got:
+            continue
+        cancel: Any = max(map(abs, values))
+        if name in SUMS and len(values) == len(entered):
+            power = SUMS[name]
+            cancel = [e**power for e in entered] if power == 1 or decay else 0.0
+        single = "float32" if coarse or len(got[name]) == 1 else None
+        bound = 16.0 * len(want.path.points)
+        context.close(got[name], values, bound=bound, cancel=cancel, what=f"{what}: state {name}", dtype=single)
 
 
 def remembered(context: Context, optimizer: Any, params: Sequence[Any]) -> dict[str, list[float]]:

@@ -171,7 +171,7 @@ RATES: Mapping[str, dict[str, Any]] = {
 @check(oracle="the same training in plain float64, gradients worked out by hand", dtypes=("float64",), each=OPTIMIZERS)
 def training(context: Context, row: Optimizer) -> None:
     """Training a quadratic by backpropagation with {row} takes the whole course of losses that its formula takes."""
-    curvatures, options, steps = (0.5, 2.0, 5.0), RATES[row.cls], 25
+    curvatures, options, steps = (0.5, 2.0, 5.0), RATES[row.cls], 16
     path = descend(context, curvatures, steps, cls=row.cls, start=2.0, **options)
     want = [[2.0] * 3]
     gradients: list[list[float]] = []
@@ -180,7 +180,7 @@ def training(context: Context, row: Optimizer) -> None:
         want.append(oracle.follow(row.cls, want[0], gradients, options).points[-1])
     losses = [[sum(c * x * x for c, x in zip(curvatures, point)) / 2 for point in course] for course in (path, want)]
     context.figure("loss", {"torch": losses[0], "reference": losses[1]})
-    context.true(losses[1][-1] < 0.5 * losses[1][0], what="the reference trains", got=losses[1][-1])
+    context.true(losses[1][-1] < 0.7 * losses[1][0], what="the reference trains", got=losses[1][-1])
     # An error of one step is carried on as the training's own steps are, none of which grows: 2^10 u is ample.
     dtype = "float32" if row.coarse else "float64"
     for t in (1, 5, steps):

@@ -26,6 +26,7 @@ class Optimizer:
         half: options that move 8-bit and 11-bit significands well, or None.
         coarse: torch keeps a factor of the movement in float32, whatever the dtype (NAdam's product of momenta, ASGD's
             eta): float64 is only as accurate as that, by design.
+        decay: weight decay when none is given.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Optimizer:
     options: tuple[Mapping[str, Any], ...]
     half: Mapping[str, Any] | None = None
     coarse: bool = False
+    decay: float = 0.0
 
 
 OPTIMIZERS = (
@@ -209,8 +211,11 @@ def steps(context: Context, row: Optimizer) -> None:
 def lanes(context: Context, row: Optimizer) -> None:
     """Every implementation of {row} moves each of more than a thousand lanes as its formula says."""
     given = trajectory.problem(context, 2, trajectory.WIDE, scales=((-2, 1), (-1, 0), (-3, 0)))
-    for options in row.options if context.at_least("full") else row.options[1:2]:
-        _compare(context, row, given, options, (2,))
+    for i, options in enumerate(row.options):
+        thorough = i < 2 or context.at_least("full")
+        # What weight decay and maximising change is the path that the foreach form takes through its lists.
+        kinds = () if thorough else ("foreach",)
+        _compare(context, row, given, options, (2,) if thorough else (1,), kinds=kinds, remembers=thorough)
 
 
 @check(oracle=FORMULA, level="full", dtypes=("float32", "float64"), each=OPTIMIZERS, needs=_needs)
@@ -255,15 +260,31 @@ def _compare(
     *,
     laid: trajectory.Problem | None = None,
     what: str = "",
+    kinds: tuple[str, ...] = (),
+    remembers: bool = True,
 ) -> None:
-    """Drive every implementation along a problem and compare at the marked steps; `laid` lays out the gradients."""
+    """Drive every implementation (or `kinds` of them) along a problem and compare it at the marked steps.
+
+    Args:
+        context: of the check.
+        row: the optimizer.
+        given: where to start, and the gradients.
+        options: of the optimizer.
+        marks: numbers of steps after which to compare; the last one ends the drive.
+        laid: how gradients are laid out in memory, when otherwise than parameters.
+        what: said in front of what was compared.
+        kinds: implementations, when not all.
+        remembers: compare the state at the end, too.
+    """
     if missing := trajectory.lacking(context, row.cls, options):
         context.note(f"this torch's {row.cls} has no {', '.join(missing)}")
         return
     given = given.first(marks[-1])
     want = trajectory.expected(row.cls, given, options)
-    gradients = [trajectory.tensors(context, laid or given, step) for step in given.gradients]
+    gradients = trajectory.gradients(context, laid or given)
     for kind, flags in trajectory.implementations(context, row.cls).items():
+        if kinds and kind not in kinds:
+            continue
         name = ", ".join(filter(None, [kind, what, str(dict(options) or "defaults")]))
         params, idle = trajectory.tensors(context, given, given.start, grad=True), context.tensor([1.0], grad=True)
         optimizer = trajectory.build(context, row.cls, [params[0], idle, *params[1:]], {**options, **flags})
@@ -279,7 +300,16 @@ def _compare(
             context.note(f"{kind} {row.cls} refuses a {what}: {str(error).partition(chr(10))[0]}")
             continue
         context.exact(idle, [1.0], what=f"{name}: the parameter without a gradient")
+        if not remembers:
+            continue
         state = trajectory.remembered(context, optimizer, params)
-        trajectory.close_state(context, state, want, what=name, coarse=coarse > 0 and context.dtype_name == "float64")
+        trajectory.close_state(
+            context,
+            state,
+            want,
+            what=name,
+            coarse=coarse > 0 and context.dtype_name == "float64",
+            decay=options.get("weight_decay", row.decay),
+        )
         if "step" in state:
             context.exact(state["step"], [float(len(given.gradients))], what=f"{name}: step count")
