@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import random
+
     from .context import Context
     from .oracles.tape import Num
 
@@ -119,6 +121,11 @@ def tiled(context: Context, values: Sequence[Any], length: int, *, dtype: Any = 
     """Put `length` elements on the device, `values` over and over."""
     made = context.tensor(values, dtype=dtype)
     return made.repeat(length // len(values) + 1)[:length] if len(values) < length else made
+
+
+def dyadic(rng: random.Random, count: int, top: int, low: int | None = None) -> list[float]:
+    """Draw multiples of 1/64 between `low` (else -top) and `top`, in 64ths: below 256 of them, bfloat16 holds each."""
+    return [v / 64 for v in rng.choices(range(-top if low is None else low, top + 1), k=count)]
 
 
 def parted(table: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

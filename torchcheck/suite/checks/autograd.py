@@ -285,7 +285,7 @@ def clipping(context: Context) -> None:
     flat = [v for part in grads for v in part]
     norms = {2.0: math.sqrt(300 * 25 + 144), 1.0: 2112.0, math.inf: 12.0, 3.0: (300 * (27 + 64) + 1728) ** (1 / 3)}
     for kind, norm in norms.items():
-        for foreach in (False, True, None):
+        for foreach in (False, True) if kind == 2.0 else (None,):
             for most in (norm / 2, norm * 2):
                 held = [context.tensor([0.0] * len(part), grad=True) for part in grads]
                 for p, part in zip(held, grads):
@@ -333,7 +333,8 @@ TWICE = (
 
 @check(
     oracle="differences of the derivative's formula in float64",
-    dtypes=("float64", "float32"),
+    dtypes=("float32",),
+    more=("float64",),
     each={n: n for n in TWICE},
 )
 def second_derivative(context: Context, name: str) -> None:

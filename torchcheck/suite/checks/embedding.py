@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import trace
 from ..registry import FLOATS, check
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@check(oracle=ADDING, level="quick", dtypes=FLOATS, each=OPTIONS)
+PLAIN, OTHER = trace.parted(OPTIONS, ("plain",))
+
+
+@check(oracle=ADDING, level="quick", dtypes=FLOATS, each=PLAIN)
+@check(oracle=ADDING, dtypes=("float32",), more=("float64",), each=OTHER)
 def embedding(context: Context, options: Mapping[str, Any]) -> None:
     """Embedding ({row}) looks rows up and adds the gradients of every duplicate."""
     torch, rng = context.torch, context.rng()
@@ -106,7 +111,7 @@ BAGS: Mapping[str, tuple[str, bool, Mapping[str, Any]]] = {
 LENGTHS = (4, 1, 8, 0, 2)  # powers of two, so that means are exact; one bag is empty
 
 
-@check(oracle=ADDING, level="quick", dtypes=FLOATS[:2], each=BAGS)
+@check(oracle=ADDING, level="quick", dtypes=("float32",), more=("float64",), each=BAGS)
 def bag(context: Context, row: tuple[str, bool, Mapping[str, Any]]) -> None:
     """EmbeddingBag ({row}) reduces each bag, and gives its gradient back to every row in it."""
     mode, weighted, options = row

@@ -204,7 +204,7 @@ def _needs(row: Case) -> list[str]:
 
 
 @check(oracle=FORMULA, level="quick", dtypes=FLOATS[:3], each=CORE, needs=_needs)
-@check(oracle=FORMULA, dtypes=FLOATS[:2], each=REST, needs=_needs)
+@check(oracle=FORMULA, dtypes=("float32",), more=("float64",), each=REST, needs=_needs)
 def loss(context: Context, row: Case) -> None:
     """The loss {row} and its gradients are those of its formula, under every reduction."""
     drawn, answers = _answers(context.ident.split(".")[1], context.rng().random())
@@ -338,7 +338,12 @@ CTC = {
 }
 
 
-@check(oracle="forward recursion over alignments in float64, with its running error", dtypes=FLOATS[:2], each=CTC)
+@check(
+    oracle="forward recursion over alignments in float64, with its running error",
+    dtypes=("float32",),
+    more=("float64",),
+    each=CTC,
+)
 def ctc(context: Context, row: Any) -> None:
     """CTC loss ({row}) and its gradient are those of the sum over all alignments, under every reduction."""
     options, targets, times = row

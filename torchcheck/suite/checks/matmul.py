@@ -75,7 +75,7 @@ PRODUCTS = {
     "outer": Product("i,j->ij", lambda t, a, b: t.outer(a, b), {"i": 33, "j": 31}),
     "addr": Product(
         "i,j->ij",
-        lambda t, a, b: t.addr(a.new_ones(1, 1), a, b) - 1,
+        lambda t, a, b: t.addr(a.new_full((1, 1), 8), a, b) - 8,
         {"i": 33, "j": 31},
         lambda _, o, a, b: o.zero_().addr_(a, b),
     ),

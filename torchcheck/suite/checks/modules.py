@@ -129,7 +129,8 @@ DROPOUTS = {"elements": ("Dropout", 0), "1d": ("Dropout1d", 1), "2d": ("Dropout2
 )
 def dropout(context: Context, row: tuple[str, int]) -> None:
     """Dropout ({row}) zeroes a share p of elements or channels, scales the rest, passes gradients alike, and rests in eval."""
-    (name, dims), p, count = row, 0.25, 4096
+    (name, dims), p = row, 0.25
+    count = 1024 if dims else 4096
     torch = context.torch
     layer = getattr(torch.nn, name)(p)
     inside = (1, count) if dims == 0 else (16, count // 16, *(2,) * min(dims, 1), *(1,) * (dims - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -84,8 +85,8 @@ MOVES = {
     "triu": Move(lambda _, x, __: x.triu(2), lambda r, _: _masked(r, lambda i, j: j >= i + 2)),
     "diagonal": Move(lambda _, x, __: x.diagonal(1), lambda r, _: [r[i][i + 1] for i in range(30)]),
     "diag_embed": Move(
-        lambda t, x, _: t.diag_embed(x),
-        lambda r, _: [[[p if i == j else () for j in range(37)] for i, p in enumerate(row)] for row in r],
+        lambda t, x, _: t.diag_embed(x[:, :3]),
+        lambda r, _: [[[p if i == j else () for j in range(3)] for i, p in enumerate(row[:3])] for row in r],
     ),
     "unfold": Move(
         lambda _, x, __: x.unfold(1, 5, 3), lambda r, _: [[row[s : s + 5] for s in range(0, 33, 3)] for row in r]
@@ -109,7 +110,9 @@ MOVES = {
     "take_along_dim": Move(
         lambda t, x, i: t.take_along_dim(x, i, 1), lambda r, i: [[row[k] for k in ks] for row, ks in zip(r, i)], 37
     ),
-    "take": Move(lambda _, x, i: x.take(i * 30), lambda r, i: [[30 * k for k in ks] for ks in i], 37),
+    "take": Move(
+        lambda _, x, i: x.take((i * 30).repeat(1, 4)), lambda r, i: [[30 * k for k in ks * 4] for ks in i], 37
+    ),
     "index_select": Move(lambda _, x, i: x.index_select(0, i[:, 0]), lambda r, i: [r[k] for k, *_ in i], 30),
     "index": Move(lambda _, x, i: x[i[:, :3]], lambda r, i: [[r[k] for k in ks[:3]] for ks in i], 30),
     "index_pair": Move(lambda _, x, i: x[i[:, 0], i[:, 1]], lambda r, i: [r[k][m] for k, m, *_ in i], 30),
@@ -123,8 +126,8 @@ MOVES = {
         lambda _, x, i: x.new_zeros(7, 37).index_put((i[:, 0],), x, accumulate=True), _rows_added, 7
     ),
     "index_copy": Move(
-        lambda _, x, i: x.new_zeros(30, 37).index_copy(0, i[0], x[:11]),
-        lambda r, i: [r[i[0].index(k)] if k in i[0] else [()] * 37 for k in range(30)],
+        lambda _, x, i: x.flip(0).index_copy(0, i[0], x[:11]),
+        lambda r, i: [r[i[0].index(k)] if k in i[0] else r[29 - k] for k in range(30)],
         30,
         distinct=True,
     ),
@@ -177,8 +180,8 @@ ORDERED = {
     "median": (lambda _, x: x.median(1), lambda row: sorted(row)[len(row) // 2 : len(row) // 2 + 1]),
     "max": (lambda _, x: x.max(1), lambda row: [max(row)]),
     "min": (lambda _, x: x.min(1), lambda row: [min(row)]),
-    "cummax": (lambda t, x: t.cummax(x, 1), lambda row: [max(row[: i + 1]) for i in range(len(row))]),
-    "cummin": (lambda t, x: t.cummin(x, 1), lambda row: [min(row[: i + 1]) for i in range(len(row))]),
+    "cummax": (lambda t, x: t.cummax(x, 1), lambda row: list(itertools.accumulate(row, max))),
+    "cummin": (lambda t, x: t.cummin(x, 1), lambda row: list(itertools.accumulate(row, min))),
 }
 
 
@@ -187,7 +190,7 @@ def orders_elements(context: Context, row: Any) -> None:
     """{row} finds the right elements at the right places, and its gradient goes there."""
     apply, pick = row
     rng = context.rng()
-    rows, columns = 211, 37  # enough rows for a thousand results of topk
+    rows, columns = 211, 23  # enough rows for a thousand results of topk
     x = [rng.sample(range(-400, 400), columns) for _ in range(rows)]
     values = [pick(line) for line in x]
     places = [[line.index(v) for v in found] for line, found in zip(x, values)]

@@ -94,11 +94,10 @@ class Answer:
 def _answer(name: str, salt: float) -> Answer:
     row, rng = NORMS[name], random.Random(salt)  # noqa: S311 - test data
     size = math.prod(row.shape)
-    draw = lambda count, low, high: [rng.randint(low, high) / 64 for _ in range(count)]  # noqa: E731
-    x, upstream = draw(size, -96, 160), draw(size, -96, 96)
+    x, upstream = trace.dyadic(rng, size, 160, -96), trace.dyadic(rng, size, 96)
     places = [row.place(i) for i in oracle.indices(row.shape)] if row.place else []
     count = max(places, default=-1) + 1
-    weight, bias = draw(count, 16, 120), draw(count if row.bias else 0, -96, 96)
+    weight, bias = trace.dyadic(rng, count, 120, 16), trace.dyadic(rng, count if row.bias else 0, 96)
     xs, ws, bs = leaves(x), leaves(weight), leaves(bias)
     groups = oracle.group_by(row.shape, row.group)
     if row.kind == "evaluation":
@@ -124,7 +123,7 @@ def _layer(context: Context, row: Norm, **options: Any) -> Any:
 
 
 @check(oracle=FORMULA, level="quick", dtypes=FLOATS, each=CORE)
-@check(oracle=FORMULA, dtypes=FLOATS[:2], each=REST, needs=lambda row: (f"torch.nn.{row.module}",))
+@check(oracle=FORMULA, dtypes=("float32",), more=("float64",), each=REST, needs=lambda row: (f"torch.nn.{row.module}",))
 def normalises(context: Context, row: Norm) -> None:
     """{row} gives output and gradients of its formula."""
     answer = _answer(context.ident.split(".")[1], context.rng().random())
@@ -175,7 +174,7 @@ def running_statistics(context: Context) -> None:
         context.close(layer.running_mean, mean, bound=count + 4.0, cancel=4.0, what="evaluation changes no statistics")
 
 
-@check(oracle=FORMULA, dtypes=FLOATS[:2])
+@check(oracle=FORMULA, dtypes=("float32",), more=("float64",))
 def local_response(context: Context) -> None:
     """LocalResponseNorm divides by its neighbours' energy, and differentiates so."""
     rng = context.rng()

@@ -117,7 +117,7 @@ CORE, REST = trace.parted(REDUCTIONS, ("sum", "mean", "columns", "var", "norm_2"
 
 
 @check(oracle=TAPE, level="quick", dtypes=FLOATS, each=CORE)
-@check(oracle=TAPE, dtypes=FLOATS[:2], each=REST)
+@check(oracle=TAPE, dtypes=("float32",), more=("float64",), each=REST)
 def reduces(context: Context, row: Reduction) -> None:
     """{row} and its gradient are those of its formula, row by row."""
     rng = context.rng()

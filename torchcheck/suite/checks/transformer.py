@@ -40,10 +40,10 @@ PADDED = [True, True, True, False, False]
 
 
 def _draw(rng: random.Random, count: int, low: int, high: int) -> list[float]:
-    return [rng.randint(low, high) / 64 for _ in range(count)]
+    return trace.dyadic(rng, count, high, low)
 
 
-@check(oracle=FORMULA, dtypes=FLOATS[:2], each=PLACES)
+@check(oracle=FORMULA, dtypes=("float32",), more=("float64",), each=PLACES)
 def encoder_layer(context: Context, norm_first: bool) -> None:
     """A Transformer encoder layer ({row}) is right on its training and its inference path, and so are its gradients."""
     rng = context.rng()

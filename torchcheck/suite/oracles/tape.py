@@ -8,11 +8,14 @@ order of summation, is off by at most about `u * error`. The same is carried thr
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Union
 
 Scalar = Union["Num", float]
+_serials = itertools.count()
 PRIMITIVE = 2.0  # units of u that exp, log, tanh and their like may be off: 1 ulp (SLEEF u10, glibc)
 
 
@@ -23,16 +26,18 @@ class Num:
         value: the number.
         error: how far rounding may have moved it, in units of u.
         links: (parent, derivative by it, error of that derivative in units of u).
+        serial: grows with every number made, so parents come before what is made of them.
         adjoint: derivative of the seeded outputs by this number, after `backward`.
         adjoint_error: its error, in units of u.
     """
 
-    __slots__ = ("adjoint", "adjoint_error", "error", "links", "value")
+    __slots__ = ("adjoint", "adjoint_error", "error", "links", "serial", "value")
 
     def __init__(self, value: float, error: float = 0.0, links: tuple[tuple[Num, float, float], ...] = ()) -> None:
         self.value = value
         self.error = error
         self.links = links
+        self.serial = next(_serials)
         self.adjoint = 0.0
         self.adjoint_error = 0.0
 
@@ -213,16 +218,12 @@ def backward(outputs: Sequence[Num], seeds: Sequence[float]) -> None:
 
 
 def _ordered(outputs: Sequence[Num]) -> list[Num]:
-    """Every node before those made from it."""
-    order: list[Num] = []
-    seen: set[int] = set()
-    stack: list[tuple[Num, bool]] = [(o, False) for o in outputs]
+    """Every node that the outputs depend on, before those made from it."""
+    found = set(outputs)
+    stack = list(found)
     while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((link[0], False) for link in node.links if id(link[0]) not in seen)
-    return order
+        for parent, _, _ in stack.pop().links:
+            if parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return sorted(found, key=operator.attrgetter("serial"))
