@@ -208,7 +208,7 @@ def _command(
     mac = facts.get("system", {}).get("os", "macos" if apple else "") == "macos" or backend == "mps"
     for url in urls:
         last = url.rstrip("/").rpartition("/")[2]
-        if last != backend and not (mac and last in ("simple", "cpu")):
+        if last not in (backend, "simple") and not (mac and last == "cpu"):
             yield f"{url} does not lead to {backend}"
     if given.get("index_urls") and not all(url.startswith(given["index_urls"][0]) for url in urls):
         yield "the mirror is not used"

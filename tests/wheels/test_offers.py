@@ -411,3 +411,22 @@ def test_pre_releases_are_asked_for_by_name_only(mirror) -> None:
 def test_the_door_is_named_where_it_stands() -> None:
     assert "door: network" in (wheels_offers.__doc__ or "")
     assert os.environ["TORCHCHECK_CACHE_DIR"]
+
+
+def test_an_index_without_folders_is_taken_as_it_is(local_index) -> None:
+    """A company's mirror of PyPI, given as the index: what its wheels really are decides."""
+    pypi(local_index)
+    request = Request(index_urls=(local_index.url("simple"),))
+    gpu = made(facts("NVIDIA GeForce RTX 4090"), request)
+    assert (gpu.backend, gpu.packages["torch"]) == ("cu130", "2.14.1")
+    assert gpu.command[-2:] == ("--index-url", local_index.url("simple"))
+    none = made(facts(), request)
+    assert none.packages["torch"] == "2.14.1"
+    assert "backend-mismatch" in {w["code"] for w in none.warnings}
+
+
+def test_an_index_with_torch_for_other_platforms_only_is_no_failure_of_the_network(local_index) -> None:
+    local_index.add("whl/cpu", torch_wheel("2.15.0+cpu", python="cp312", platform="win_amd64"))
+    blocked = made(facts(), Request(index_urls=(local_index.url("whl"),)))
+    assert {b["code"] for b in blocked.blockers} == {"no-such-build"}
+    assert "none for linux x86_64" in blocked.blockers[0]["message"]

@@ -180,6 +180,11 @@ def within(bounds: str, version: str) -> bool:
     return parse(first) <= parse(version) <= parse(last)
 
 
+def flat(root: str) -> bool:
+    """Say whether an index is one like PyPI, without folders for backends: they end with "simple" by convention."""
+    return root.rstrip("/").endswith("/simple")
+
+
 @cache
 def kind(backend: str) -> str:
     """Name the family of a backend: "cuda", "rocm", "xpu", "mps" or "cpu"."""

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torchcheck.wheels.builds import PYPI, PYTORCH, Build, Offers, kind, parse, toolkit, within
+from torchcheck.wheels.builds import PYPI, PYTORCH, Build, Offers, flat, kind, parse, toolkit, within
 
 Row = dict[str, Any]
 
@@ -147,6 +147,12 @@ def built_for(package: str, version: str) -> str | None:
     return known or (found[1] if found else None)
 
 
+@cache
+def mps_floor(version: str) -> str:
+    """Oldest macOS on which the MPS backend of a release works."""
+    return next(str(row["macos"]) for row in data("backends")["mps"]["rows"] if within(row["torch"], version))
+
+
 def illegal_on_old_arm(version: str) -> bool:
     """Say whether an aarch64 release uses instructions that ARMv8.0 processors lack."""
     return version in data("backends")["old_arm"]["torch"]
@@ -182,8 +188,12 @@ def _build(package: str, row: Row, system: str, place: Row, tags: tuple[str, str
 
 def _places(package: str, version: str, system: str, root: str) -> Iterator[Row]:
     """Give each backend that a release was built for: on macOS PyPI's own, elsewhere the folders of the index."""
+    if flat(root) and not system.startswith("macos"):
+        backend = pypi_backend(package, version, system)
+        yield from [{"id": backend, "label": "", "index": root, "source": "PyPI"}] if backend else []
+        return
     if system.startswith("macos"):
-        index = PYPI if root == PYTORCH else f"{root}/cpu"
+        index = PYPI if root == PYTORCH else root if flat(root) else f"{root}/cpu"
         for backend in ("mps", "cpu") if system == "macos_arm64" else ("cpu",):
             yield {"id": backend, "label": "", "index": index, "source": "PyPI"}
         return

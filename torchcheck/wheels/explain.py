@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from torchcheck.facts import UNKNOWN
 from torchcheck.wheels import catalog
 from torchcheck.wheels.builds import PYTORCH, Build, kind, toolkit
-from torchcheck.wheels.candidates import Candidate, left_out, worth
+from torchcheck.wheels.candidates import Candidate, left_out, metal, worth
 from torchcheck.wheels.rules import Situation, list_of
 
 Note = dict[str, str]
@@ -50,7 +50,7 @@ def _accelerator(chosen: Candidate, situation: Situation) -> Iterator[str]:
         yield f"{names}: torch {torch.version} for {torch.backend} has kernels for it; the wheels bring ROCm along."
     elif family == "xpu" and mine:
         yield f"{names} is among the Intel GPUs that PyTorch's XPU build serves."
-    elif family == "mps":
+    elif family == "mps" and metal(torch, situation):
         yield "Apple Silicon: PyPI's macOS wheel uses the GPU through Metal (MPS)."
     elif family == "cpu" and situation.request.backend == "auto":
         yield _processor(situation)
@@ -128,6 +128,9 @@ def rejections(chosen: Candidate | None, ordered: list[Candidate], situation: Si
     """Say why not the alternatives: per backend and rule the newest release, and of many backends the newest few."""
     found: dict[tuple[str, str], Note] = {}
     shown: Counter[tuple[str, str]] = Counter()
+    # One release may be several builds that differ by the oldest system; one without this Python says nothing then.
+    fitting = {(c.torch.version, c.torch.backend) for c in ordered if not c.refusal or c.refusal.rule != "python"}
+    ordered = [c for c in ordered if not _of_python(c) or (c.torch.version, c.torch.backend) not in fitting]
     newest_first = sorted(ordered, key=lambda c: (c.torch.release, toolkit(c.torch.backend)), reverse=True)
     for candidate in newest_first:
         torch, rule = candidate.torch, candidate.refusal.rule if candidate.refusal else "second"
@@ -138,6 +141,10 @@ def rejections(chosen: Candidate | None, ordered: list[Candidate], situation: Si
         reason = _why_not(candidate, chosen, situation)
         found[torch.backend, rule] = {"backend": torch.backend, "torch": torch.version, "reason": reason}
     return list(found.values())
+
+
+def _of_python(candidate: Candidate) -> bool:
+    return candidate.refusal is not None and candidate.refusal.rule == "python"
 
 
 def _limit(rule: str) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torchcheck.wheels import gpus
-from torchcheck.wheels.builds import Build, kind, numbers, parse, sentence, toolkit
-from torchcheck.wheels.candidates import Candidate, left_out, worth
+from torchcheck.wheels import catalog, gpus
+from torchcheck.wheels.builds import Build, flat, kind, numbers, parse, sentence, toolkit
+from torchcheck.wheels.candidates import Candidate, left_out, metal, worth
 from torchcheck.wheels.explain import KINDS, SHOWN, Note
 from torchcheck.wheels.machine import Accelerator
 from torchcheck.wheels.rules import Refusal, Situation, has_kernels, kernel_code
@@ -25,7 +25,7 @@ def warnings(chosen: Candidate, situation: Situation, ordered: list[Candidate], 
         if "torch" not in situation.request.packages:
             text = "torch is not installed in this environment and was not asked for; pip may add one by itself."
             found.append(_note("torch-missing", f"{text} `torchcheck install` plans all three together."))
-    found += _surroundings(chosen, situation)
+    found += [*_metal(chosen, situation), *_surroundings(chosen, situation)]
     return list({(n["code"], n["message"]): n for n in found}.values())
 
 
@@ -42,7 +42,7 @@ def _source(chosen: Candidate, situation: Situation) -> Iterator[Note]:
         for failure in [f for f in offers.failures if f.code in FAULTS][:SHOWN]:
             yield _note(failure.code, sentence(f"{failure.message}; what is there was not considered"))
     if chosen.refusal:
-        text = f"Only torch {torch.version} for {torch.backend} can be reached, which {chosen.refusal.reason}."
+        text = f"Only torch {torch.version} for {torch.backend} can be had there, which {chosen.refusal.reason}."
         yield _note("backend-mismatch", f"{text} It runs on the processor, and is gigabytes larger than a CPU build.")
     if situation.request.pre and not any(b.release.is_prerelease for b in offers.builds):
         yield _note("no-such-build", "No pre-release is known without asking the index: `torchcheck plan --refresh`.")
@@ -117,14 +117,15 @@ def _held_back(gpu: Accelerator, reaching: list[Candidate]) -> Note:
 
 def _unbuilt(gpu: Accelerator, mine: list[Candidate], situation: Situation) -> Note:
     newest = max(mine, key=lambda c: c.torch.release, default=None)
+    amd = "rocm-arch-unsupported" if gpu.kind == "rocm" else ""
     if newest and newest.refusal:
         text = f"{gpu.described} stays idle: even torch {newest.torch.version} for {newest.torch.backend}"
-        return _note(newest.refusal.code, f"{text} {newest.refusal.reason}.")
-    if situation.offers.source == "pip":
+        return _note(amd or newest.refusal.code, f"{text} {newest.refusal.reason}.")
+    if situation.offers.source == "pip" or flat(situation.offers.root):
         text = f"{gpu.described} stays idle: no {KINDS[gpu.kind]} build can be had without the PyTorch index."
         return _note("cpu-wheel-on-gpu-box", f"{text} Run `torchcheck install` again when it can be reached.")
     text = f"there is no {KINDS[gpu.kind]} build of torch for {situation.machine.system.replace('_', ' ', 1)}"
-    return _note("no-such-build", f"{gpu.described} stays idle: {text}.")
+    return _note(amd or "no-such-build", f"{gpu.described} stays idle: {text}.")
 
 
 def _trouble(gpu: Accelerator, situation: Situation) -> Note:
@@ -142,6 +143,13 @@ def _trouble(gpu: Accelerator, situation: Situation) -> Note:
     how = "install it on Windows, not in WSL" if machine.facts.system.wsl is True else how
     text = f"{gpu.described} has no driver, so nothing can use it: {how}, then run `torchcheck install` again."
     return _note("driver-missing", text)
+
+
+def _metal(chosen: Candidate, situation: Situation) -> Iterator[Note]:
+    if kind(chosen.torch.backend) == "mps" and not metal(chosen.torch, situation):
+        floor, have = catalog.mps_floor(chosen.torch.version), situation.machine.facts.system.version
+        text = f"The GPU (MPS) of torch {chosen.torch.version} needs macOS {floor} or newer, this is {have}"
+        yield _note("mps-macos-too-old", f"{text}: torch will run on the processor until macOS is updated.")
 
 
 def _surroundings(chosen: Candidate, situation: Situation) -> Iterator[Note]:

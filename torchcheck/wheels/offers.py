@@ -21,7 +21,19 @@ from torchcheck.facts import Facts
 from torchcheck.probes.pip import constraints
 from torchcheck.wheels import cache, catalog
 from torchcheck.wheels.assemble import builds_of, complete
-from torchcheck.wheels.builds import BACKEND, FAMILY, PYPI, PYTORCH, Build, Failure, Offers, WheelFile, kind, sentence
+from torchcheck.wheels.builds import (
+    BACKEND,
+    FAMILY,
+    PYPI,
+    PYTORCH,
+    Build,
+    Failure,
+    Offers,
+    WheelFile,
+    flat,
+    kind,
+    sentence,
+)
 from torchcheck.wheels.listing import ACCEPT, Link, file_of, folders, links, names
 from torchcheck.wheels.machine import Machine
 from torchcheck.wheels.plan import plan
@@ -104,25 +116,25 @@ def _of_index(machine: Machine, request: Request, web: Web, failures: list[Failu
         tell(f"Asking {shown(root)}")
         places = list(_places(root, machine, request, web, failures))
         found, reached = _ask(places, web, failures)
-        builds = builds_of(found, machine.system)
-        if reached and any(b.package == "torch" for b in builds):
-            builds = complete(builds, web, machine.python)
-            asked = _now()
-            backends = {b for place in places for b in _backends_of(place, machine)}
+        builds = complete(builds_of(found, machine.system, web), web, machine.python)
+        base, asked = catalog.offers(machine.system, root), _now()
+        if any(b.package == "torch" for b in builds):
+            backends = {place.backend or "" for place in places} | {b.backend for b in builds}
+            backends |= {b.backend for b in base.builds} if flat(root) or machine.os == "macos" else set()
             cache.save(root, machine.system, asked, backends, builds)
-            return _overlaid(catalog.offers(machine.system, root), builds, backends, "index", asked)
-        if reached or not failures:
-            text = f"{shown(root)} lists no torch for {machine.system.replace('_', ' ')}"
-            failures.append(Failure(shown(root), "wrong-index", text))
+            return _overlaid(base, builds, backends, "index", asked)
+        if any(file.name.startswith("torch-") for _, file in found):
+            return Offers((), root=root, source="index", asked=asked)
+        if reached:
+            failures.append(Failure(shown(root), "wrong-index", f"{shown(root)} lists no torch"))
     return None
-
-
-def _backends_of(place: Place, machine: Machine) -> tuple[str, ...]:
-    return ("mps", "cpu") if machine.os == "macos" else (place.backend or "cpu",)
 
 
 def _places(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> Iterator[Place]:
     """Give the folders of an index that are worth asking."""
+    if flat(root):
+        yield Place(root, None, root)
+        return
     if machine.os == "macos":
         index = str(machine.facts.pip.index_url or PYPI) if root == PYTORCH else f"{root}/cpu"
         yield Place(index, None, "" if root == PYTORCH else index)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchcheck.facts import Facts
 from torchcheck.wheels import catalog
-from torchcheck.wheels.builds import PYPI, Build, Offers
+from torchcheck.wheels.builds import PYPI, Build, Offers, flat
 from torchcheck.wheels.candidates import Candidate, beside, candidates, installed_torch, worth
 from torchcheck.wheels.explain import reasons, rejections
 from torchcheck.wheels.machine import Machine
@@ -108,7 +108,7 @@ def _choice(ordered: list[Candidate], situation: Situation) -> Candidate | None:
     if best:
         idle = bool(request.torch) and worth(best.torch, situation) <= 0
         return None if idle and _would_serve(situation) else best
-    if situation.offers.source != "pip":
+    if situation.offers.source != "pip" and not flat(situation.offers.root):
         return None
     # Pip's own configuration has nothing of the right kind: what runs on the processor is better than nothing.
     soft = [c for c in ordered if c.refusal and c.refusal.soft]

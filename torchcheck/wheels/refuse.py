@@ -9,6 +9,7 @@ from torchcheck.wheels.builds import Build, kind, toolkit
 from torchcheck.wheels.candidates import Candidate
 from torchcheck.wheels.explain import KINDS
 from torchcheck.wheels.machine import Machine
+from torchcheck.wheels.request import without_password
 from torchcheck.wheels.rules import DEPTH, Situation, list_of
 
 Blocker = dict[str, str]
@@ -107,6 +108,10 @@ def _pinned(situation: Situation) -> str:
 def _unbuilt(situation: Situation, kinds: set[str]) -> list[Blocker]:
     """Say which part of a request was never built for this platform."""
     request, machine, builds = situation.request, situation.machine, situation.offers.of("torch")
+    if not builds:
+        system = machine.system.replace("_", " ", 1)
+        text = f"{without_password(situation.offers.root)} has wheels of torch, and none for {system}."
+        return [_blocker("no-such-build", text, "Ask another index, or the PyTorch index itself (no --index-url).")]
     place = f"{SYSTEMS[machine.os]}{' on Arm' if machine.system == 'linux_aarch64' else ''}"
     family = kind(request.backend)
     if request.backend != "auto" and family not in {kind(b.backend) for b in builds}:

@@ -156,6 +156,8 @@ def driver(build: Build, situation: Situation) -> Refusal | None:
     if kind(build.backend) != "cuda" or not machine.of("cuda") or have is None:
         return None
     floor = catalog.driver_floor(build.backend, windows=machine.windows_driver)
+    if have[0] < 100 and machine.driver_cuda and any(a.jetson for a in machine.of("cuda")):
+        floor = None  # The version of a Jetson's L4T, not of a driver; which CUDA it speaks decides.
     why = f"for CUDA {toolkit(build.backend)[0]}, this is {machine.driver_text}"
     if floor is not None:
         return None if have >= numbers(floor) else _too_old(f"needs NVIDIA driver {floor} or newer {why}")
