@@ -265,15 +265,20 @@ def lanes(context: Context, params: Iterable[Any]) -> list[float]:
     return [x for p in params for x in context.values(p)]
 
 
-def coarseness(kind: str, options: Mapping[str, Any], *, coarse: bool) -> float:
+def coarseness(kind: str, cls: str, options: Mapping[str, Any], *, coarse: bool) -> float:
     """How many roundings of float32 each movement carries, whatever the dtype; 0 when it has only its own.
 
     Some factors are kept in float32 tensors by design: NAdam's product of momenta, ASGD's eta; and, with `capturable`,
-    the step count, from which 1 - beta^t loses the digits that beta^t and 1 share.
+    the step count, from which 1 - beta^t loses the digits that beta^t and 1 share. RAdam then takes the difference of
+    two lengths near 2 / (1 - beta2), which costs it as many digits again; above 0.99 none that count are left
+    (infinity), and whether it rectifies at step 5 (length 4.996 for 0.999) is chance.
     """
-    if kind.startswith("capturable"):
-        return 1.0 / (1.0 - float(max(options.get("betas", (0.9, 0.999)))))
-    return 1.0 if coarse else 0.0
+    if not kind.startswith("capturable"):
+        return 1.0 if coarse else 0.0
+    lost = 1.0 / (1.0 - float(max(options.get("betas", (0.9, 0.999)))))
+    if cls == "RAdam":
+        return lost * lost / 6.0 if lost < 101 else math.inf
+    return lost
 
 
 def close(

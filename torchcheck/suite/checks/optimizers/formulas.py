@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -283,12 +284,12 @@ def _compare(
     want = trajectory.expected(row.cls, given, options)
     gradients = trajectory.gradients(context, laid or given)
     for kind, flags in trajectory.implementations(context, row.cls).items():
-        if kinds and kind not in kinds:
+        coarse = trajectory.coarseness(kind, row.cls, options, coarse=row.coarse)
+        if (kinds and kind not in kinds) or math.isinf(coarse):
             continue
         name = ", ".join(filter(None, [kind, what, str(dict(options) or "defaults")]))
         params, idle = trajectory.tensors(context, given, given.start, grad=True), context.tensor([1.0], grad=True)
         optimizer = trajectory.build(context, row.cls, [params[0], idle, *params[1:]], {**options, **flags})
-        coarse = trajectory.coarseness(kind, options, coarse=row.coarse)
         try:
             for t in trajectory.walk(optimizer, params, gradients, options.get("lr")):
                 if t in marks:
