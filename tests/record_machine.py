@@ -1,4 +1,4 @@
-"""Record this machine as a test: `python tests/record_machine.py NAME "what it is" [PYTHON]` writes tests/machines/NAME.json.
+"""Record this machine: `python tests/record_machine.py NAME "what it is" [PYTHON]` writes tests/machines/NAME.json.
 
 Questions and answers are kept as they were, less what is private: the home folder, the host's name, the user's name,
 environment variables that no probe shows, and long lists of equal processors. Look at the file before you share it, and
