@@ -33,7 +33,12 @@ def scrub(text: str, machine: dict[str, Any], python: str) -> str:
     """Replace what names a person or a place, in JSON text."""
     home, prefix = str(machine["home"]), str(Path(python).parent.parent)
     own, here = str(machine["prefix"]), str(machine["cwd"])
-    public = {prefix: "/home/user/.venv", own: "/home/user/torchcheck", here: "/home/user/project", home: "/home/user"}
+    public = {
+        prefix: "/home/user/project/.venv",
+        own: "/home/user/torchcheck",
+        here: "/home/user/project",
+        home: "/home/user",
+    }
     for private, shown in public.items():
         text = text.replace(json.dumps(private)[1:-1], shown)
     for word in {socket.gethostname(), Path(home).name} - {"", "root", "home"}:
