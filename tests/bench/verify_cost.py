@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from torchcheck.verify import runner  # noqa: E402 - the sources beside this file
+from torchcheck.verify import runner
 
 GOALS = {"quick": 2.5, "default": 4.0, "full": 8.0}
 

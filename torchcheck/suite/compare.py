@@ -105,9 +105,10 @@ def flat(values: Any) -> list[Any]:
     """Flatten nested lists (as `tolist` gives them) in row-major order; a bare number becomes a list of one."""
     if not isinstance(values, (list, tuple)):
         return [values]
-    if values and isinstance(values[0], (list, tuple)):
-        return [item for part in values for item in flat(part)]
-    return list(values)
+    parts = list(values)
+    while parts and isinstance(parts[0], (list, tuple)):
+        parts = [item for part in parts for item in (part if isinstance(part, (list, tuple)) else [part])]
+    return parts
 
 
 def close(
