@@ -430,3 +430,34 @@ def test_an_index_with_torch_for_other_platforms_only_is_no_failure_of_the_netwo
     blocked = made(facts(), Request(index_urls=(local_index.url("whl"),)))
     assert {b["code"] for b in blocked.blockers} == {"no-such-build"}
     assert "none for linux x86_64" in blocked.blockers[0]["message"]
+
+
+def test_wheels_at_hand_count_besides_an_index(mirror, tmp_path) -> None:
+    _, request = mirror
+    place = folder(tmp_path, torch_wheel("2.20.0+cpu", **HERE))
+    asked = Request(packages=("torch",), index_urls=request.index_urls, find_links=(str(place),))
+    near = made(facts(), asked)
+    assert near.packages == {"torch": "2.20.0+cpu"}
+    assert near.command[-2:] == ("--find-links", str(place))
+
+
+def test_a_proxy_is_used_as_pip_uses_it(local_index, monkeypatch) -> None:
+    """Nothing listens at the mirror's own address; the proxy answers for it."""
+    local_index.add("whl/cpu", *trio("2.15.0", "0.29.2", "2.11.0", "cpu", **HERE))
+    monkeypatch.setenv("PIP_PROXY", local_index.root)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    away = Request(index_urls=("http://127.0.0.1:9/whl",))
+    assert made(facts(), away).packages["torch"] == "2.15.0+cpu"
+    assert local_index.asked("/whl/cpu/torch/")
+
+
+def test_pips_configured_certificate_is_used(monkeypatch, tmp_path) -> None:
+    for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "pip.ini"
+    config.write_text(f"[global]\ncert = {CERTIFICATE}\n")
+    with LocalIndex(tls=True) as index:
+        index.add("whl/cpu", *trio("2.15.0", "0.29.2", "2.11.0", "cpu", **HERE))
+        machine = facts(pip={"config_files": [str(config)]})
+        assert made(machine, Request(index_urls=(index.url("whl"),))).packages["torch"] == "2.15.0+cpu"

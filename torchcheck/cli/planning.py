@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchcheck.cli.gathering import live_facts, live_target, recorded_facts
 from torchcheck.cli.output import Output
-from torchcheck.errors import Exit, UsageError
+from torchcheck.errors import Exit, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from torchcheck.facts import Facts
@@ -20,16 +20,28 @@ Given = Mapping[str, Any]
 def run(given: Given) -> int:
     """Plan; gives the exit code: 3 when nothing fits."""
     from torchcheck.report.render.terminal import planned
-    from torchcheck.wheels.offers import remembered
     from torchcheck.wheels.plan import plan
 
     output, request = Output.of("plan", given), request_of(given)
     facts = recorded_facts(given["machine"]) or live_facts(live_target(given["python"]), torch="metadata")
-    offers = collect(facts, request, output) if asks(given) else remembered(facts, request)
-    made = plan(facts, request, offers)
+    made = plan(facts, request, _offers(facts, request, given, output))
     if given["lock"] and not made.blockers:
         _lock(given, made)
     return output.finish(made.as_json(), code_of(made), planned.plan_and_verdict)
+
+
+def _offers(facts: Facts, request: Request, given: Given, output: Output) -> Offers | None:
+    """Ask the indexes where that is wanted, else take what is known; a plan without network needs no wheel at hand."""
+    from torchcheck.wheels.offers import remembered
+
+    if not asks(given):
+        return remembered(facts, request)
+    try:
+        return collect(facts, request, output)
+    except UnreachableError:
+        if given["refresh"] or given["lock"]:
+            raise
+        return remembered(facts, request)
 
 
 def asks(given: Given) -> bool:

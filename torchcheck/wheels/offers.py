@@ -93,6 +93,8 @@ def collect(facts: Facts, request: Request, *, timeout: float = 15.0, progress: 
     web = Web(time.monotonic() + timeout, settings, offline=request.offline)
     failures: list[Failure] = []
     offers = None if request.offline else _of_index(machine, request, web, failures, tell)
+    if offers and request.find_links:
+        offers = replace(offers, builds=(*offers.builds, *_at_hand(machine, request, web, failures)))
     if offers is None and not (request.index_urls and not request.offline):
         web = Web(time.monotonic() + timeout, settings, offline=request.offline)
         offers = _of_pip(machine, request, web, failures, tell)
@@ -191,6 +193,12 @@ def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure
     if not any(b.package == "torch" for b in builds):
         return None
     return Offers(tuple(builds), root=PYTORCH, source="pip", asked=_now())
+
+
+def _at_hand(machine: Machine, request: Request, web: Web, failures: list[Failure]) -> list[Build]:
+    """Give the builds in the places that were named besides the index."""
+    found, _ = _ask([Place(_as_url(place), flat=True) for place in request.find_links], web, failures)
+    return complete(builds_of(found, machine.system, web), web, machine.python)
 
 
 def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Offers:
