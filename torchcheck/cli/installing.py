@@ -44,7 +44,7 @@ def run(given: Given) -> int:
     job = _prepare(given, output)
     if job.plan.blockers or given["dry_run"]:
         return _show_plan(job)
-    from torchcheck.install.transaction import in_place
+    from torchcheck.install import in_place
 
     if in_place(job.plan, job.target):
         return _already(job)

@@ -88,6 +88,7 @@ def job_of(given: Given) -> Job:
         raise UsageError(
             "--nproc: proof over several processes is not built yet.", "Leave --nproc away.", code="nproc-unsupported"
         )
+    _demand_some(given)
     return Job(
         level=given["level"] or "default",
         devices=tuple(given["device"]) or ("all",),
@@ -97,6 +98,23 @@ def job_of(given: Given) -> Job:
         timeout=given["timeout"] or TIMEOUT,
         options={} if given["seconds"] is None else {"seconds": given["seconds"]},
     )
+
+
+def _demand_some(given: Given) -> None:
+    """Refuse a selection that selects nothing: it would prove nothing.
+
+    Raises:
+        UsageError: no check is left.
+    """
+    from torchcheck.suite.plan import choose
+    from torchcheck.suite.registry import all_checks
+
+    level, checks = given["level"] or "default", all_checks()
+    if choose(checks, level=level, select=given["select"], skip=given["skip"]):
+        return
+    deeper = choose(checks, level="full", select=given["select"], skip=given["skip"])
+    hint = "Ask for more with --full." if deeper else "torchcheck verify --list shows all of them."
+    raise UsageError(f"No check is selected at level {level}.", hint, code="nothing-selected")
 
 
 def list_checks(given: Given) -> int:
@@ -118,11 +136,14 @@ def _listing(data: Mapping[str, Any], _verbose: bool) -> Iterator[Any]:
 
 def _errors(result: Verification, python: str) -> list[TorchcheckError]:
     """Say what an unusable target lacks; a failed check speaks for itself."""
+    if result.interrupted:
+        return [TorchcheckError("Interrupted; what was not run is skipped.", code="interrupted")]
     if result.verdict != "unusable":
         return []
     imported = next((c for c in result.checks if c["id"] == "environment.import" and c["status"] != "pass"), None)
     if imported is None:
-        return [TargetError("Nothing could be verified: " + ("; ".join(result.notes) or "no check was run") + ".")]
+        told = "; ".join(result.notes) or "no check was run"
+        return [TargetError(f"Nothing could be verified: {told}.", "torchcheck doctor", code="nothing-verified")]
     from torchcheck.cli.advice import install_command
 
     missing = "No module named 'torch'" in str(imported["detail"])
