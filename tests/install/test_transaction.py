@@ -137,7 +137,7 @@ def test_a_journal_left_behind_is_undone_by_the_next_installation(
     torch_target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as power_loss:
-        power_loss.setattr("torchcheck.install.transaction._undo", lambda *_: None)
+        power_loss.setattr("torchcheck.install.change.undo", lambda *_: None)
         with pytest.raises(InstallError):
             apply(planned(torch_target, index, 1, "cu130"), torch_target, verify=lambda: False)
     assert journal.read(torch_target.paths["purelib"]) is not None
@@ -151,7 +151,7 @@ def test_a_first_installation_interrupted_in_its_proof_is_kept(
     target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as power_loss:
-        power_loss.setattr("torchcheck.install.transaction._commit", lambda *_: None)
+        power_loss.setattr("torchcheck.install.change.commit", lambda *_: None)
         apply(planned(target, index, 1, "cpu"), target)
     assert "has not been proven yet" in str(recover(target))
     assert run(target, ALL) == "2.15.0+cpu"
