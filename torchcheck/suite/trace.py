@@ -86,7 +86,7 @@ def judge_gradient(
 
 
 def copied(errors: Sequence[float], times: int) -> list[float]:
-    """Give the errors of sums of `times` equal terms: equal terms round alike, so n additions err like n u (Higham §4.2).
+    """Give the errors of sums of `times` equal terms: they round alike, so n additions err like n u (Higham §4.2).
 
     An adjoint's error holds at least twice the magnitudes it was summed from; a quarter of n of it covers n roundings.
     """

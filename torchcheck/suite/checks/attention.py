@@ -215,10 +215,10 @@ def nan(context: Context) -> None:
     q, k, v = (context.tensor([[[[0.5, 0.25, 1.0, -1.0]] * 5]]) for _ in "qkv")
     poisoned = q.clone()
     poisoned[0, 0, 2] = math.nan
-    rows = [[value != value for value in row] for row in function(poisoned, k, v)[0, 0].tolist()]
+    rows = [[math.isnan(value) for value in row] for row in function(poisoned, k, v)[0, 0].tolist()]
     context.exact(rows[2], [True] * 4, what="a NaN query row")
     context.exact([any(row) for i, row in enumerate(rows) if i != 2], [False] * 4, what="the other rows")
     poisoned = v.clone()
     poisoned[0, 0, :, 1] = math.nan
-    columns = [[value != value for value in row] for row in function(q, k, poisoned)[0, 0].tolist()]
+    columns = [[math.isnan(value) for value in row] for row in function(q, k, poisoned)[0, 0].tolist()]
     context.exact(columns, [False, True, False, False] * 5, what="a NaN value column")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import trace
@@ -125,7 +126,11 @@ def guards(context: Context) -> None:
     with torch.set_grad_enabled(False):
         context.true(not (a * 2).requires_grad, what="set_grad_enabled(False) records nothing")
     context.raises(RuntimeError, a.add_, 1, what="a leaf that requires grad cannot be changed in place")
-    for name, spoil in (("add_", lambda t: t.add_(1)), ("an index assignment", lambda t: t.__setitem__(0, 9.0))):
+    changes: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+        ("add_", lambda t: t.add_(1)),
+        ("an index assignment", lambda t: t.__setitem__(0, 9.0)),
+    )
+    for name, spoil in changes:
         saved = a * 1
         product = saved * saved
         spoil(saved)
@@ -168,18 +173,23 @@ def hooks(context: Context) -> None:
     torch = context.torch
     x = _integers(context, 4)
     order: list[str] = []
+
+    def seen(name: str, result: Any) -> Any:
+        order.append(name)
+        return result
+
     a = context.tensor(x, grad=True)
     b = a * 2
-    b.register_hook(lambda g: (order.append("tensor"), g * 5)[1])
+    b.register_hook(lambda g: seen("tensor", g * 5))
     removed = b.register_hook(lambda g: g * 100)
     removed.remove()
     layer = torch.nn.Linear(4, 1, bias=False, device=context.device)
     with torch.no_grad():
         layer.weight.fill_(3)
-    layer.register_forward_pre_hook(lambda _, args: (order.append("pre"), (args[0] + 1,))[1])
-    layer.register_forward_hook(lambda _, __, out: (order.append("forward"), out * 2)[1])
-    layer.register_full_backward_pre_hook(lambda _, g: (order.append("backward pre"), (g[0] * 7,))[1])
-    layer.register_full_backward_hook(lambda _, given, __: (order.append("backward"), (given[0] * 11,))[1])
+    layer.register_forward_pre_hook(lambda _, args: seen("pre", (args[0] + 1,)))
+    layer.register_forward_hook(lambda _, __, out: seen("forward", out * 2))
+    layer.register_full_backward_pre_hook(lambda _, g: seen("backward pre", (g[0] * 7,)))
+    layer.register_full_backward_hook(lambda _, given, __: seen("backward", (given[0] * 11,)))
     out = layer(b)
     out.backward(context.tensor([1.0]))
     context.exact(order, ["pre", "forward", "backward pre", "backward", "tensor"], what="order of the hooks")
@@ -221,7 +231,12 @@ def saved_tensor_hooks(context: Context) -> None:
     x = _integers(context, 5)
     a = context.tensor(x, grad=True)
     packed: list[Any] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (packed.append(t), t.tolist())[1], context.tensor):
+
+    def pack(t: Any) -> Any:
+        packed.append(t)
+        return t.tolist()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, context.tensor):
         product = a * a
     product.sum().backward()
     context.exact(a.grad, [2 * v for v in x], what="gradient from unpacked tensors")
@@ -342,7 +357,10 @@ def second_derivative(context: Context, name: str) -> None:
     torch, row, rng = context.torch, elementary.UNARY[name], context.rng()
     assert row.slope is not None
     formula = row.slope
-    slope = lambda x: formula(Num(x), Num(row.value(x))).value  # noqa: E731
+
+    def slope(x: float) -> float:
+        return formula(Num(x), Num(row.value(x))).value
+
     middle, half = (row.low + row.high) / 2, 0.4 * (row.high - row.low)
     pool = [context.format.round(middle + half * rng.uniform(-1, 1)) for _ in range(41)]
     h = 1e-3 * min(1.0, half)

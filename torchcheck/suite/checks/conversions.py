@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..compare import FORMATS
 from ..registry import FLOATS, check
@@ -81,11 +82,14 @@ def integers(context: Context) -> None:
     torch, rng = context.torch, context.rng()
     info = torch.iinfo(context.dtype)
     span = info.max - info.min + 1
-    wrap = lambda v: (v - info.min) % span + info.min  # noqa: E731
+
+    def wrap(v: int) -> int:
+        return int((v - info.min) % span + info.min)
+
     a = [info.min, info.max, 0, 1, *(rng.randint(info.min, info.max) for _ in range(511))]
     b = [info.max, info.max, 1, 3, *(rng.randint(max(info.min, -9), 9) or 7 for _ in range(511))]
     x, y = context.tensor(a), context.tensor(b)
-    for name, function in (
+    pairs: tuple[tuple[str, Callable[[int, int], int]], ...] = (
         ("add", operator.add),
         ("sub", operator.sub),
         ("mul", operator.mul),
@@ -93,15 +97,14 @@ def integers(context: Context) -> None:
         ("bitwise_or", operator.or_),
         ("bitwise_xor", operator.xor),
         ("maximum", max),
-    ):
+    )
+    for name, function in pairs:
         right = [wrap(function(p, q)) for p, q in zip(a, b)]
         context.exact(getattr(torch, name)(x, y), right, what=name)
-    for mode, divide in (
-        ("floor", lambda p, q: p // q),
-        ("trunc", lambda p, q: int(math.copysign(1, p * q)) * (abs(p) // abs(q))),
-    ):
-        right = [wrap(divide(p, q)) for p, q in zip(a[2:], b[2:])]
-        context.exact(torch.div(x[2:], y[2:], rounding_mode=mode), right, what=f"division, {mode}")
+    right = [wrap(p // q) for p, q in zip(a[2:], b[2:])]
+    context.exact(torch.div(x[2:], y[2:], rounding_mode="floor"), right, what="division, floor")
+    right = [wrap(int(math.copysign(1, p * q)) * (abs(p) // abs(q))) for p, q in zip(a[2:], b[2:])]
+    context.exact(torch.div(x[2:], y[2:], rounding_mode="trunc"), right, what="division, trunc")
     context.exact(torch.remainder(x[2:], y[2:]), [p % q for p, q in zip(a[2:], b[2:])], what="remainder")
     context.exact(torch.bitwise_not(x), [wrap(~p) for p in a], what="bitwise_not")
     context.exact(x << 2, [wrap(p << 2) for p in a], what="shift left")
@@ -121,7 +124,10 @@ def promotions(context: Context) -> None:
     for name in ("int64", "int32", "int16"):
         context.exact(x.to(getattr(torch, name)), [-2, -1, 0, 0, 0, 1, 250] * 11, what=f"to {name}")
     context.exact(x.bool(), [v != 0 for v in context.values(x)], what="to bool")
-    one = lambda name: torch.ones(2, dtype=getattr(torch, name), device=context.device)  # noqa: E731
+
+    def one(name: str) -> Any:
+        return torch.ones(2, dtype=getattr(torch, name), device=context.device)
+
     for a, b, expected in (
         ("int32", "float16", "float16"),
         ("float16", "bfloat16", "float32"),

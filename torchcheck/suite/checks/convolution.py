@@ -11,7 +11,7 @@ from ..oracles.convolution import Geometry
 from ..registry import FLOATS, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..context import Context
 
@@ -177,7 +177,7 @@ def padding_modes(context: Context) -> None:
         judge(context, found, by_x, [size[0]] * len(x), f"{mode}: gradient by the input")
 
 
-PADDED = {
+PADDED: Mapping[str, Callable[[int, int], int | None]] = {
     "zeros": lambda i, n: i if 0 <= i < n else None,
     "reflect": lambda i, n: -i if i < 0 else i if i < n else 2 * n - 2 - i,
     "replicate": lambda i, n: min(max(i, 0), n - 1),

@@ -160,7 +160,7 @@ def _bags(
         kept = [i for i in used if i != options.get("padding_idx")]
         w = weights[b] if weights else [1 / max(len(used), 1) if mode == "mean" else 1.0] * len(kept)
         if mode == "max":
-            best = [max(kept, key=lambda i, c=c: table[i][c], default=0) for c in range(WIDTH)]
+            best = [max(kept, key=column.__getitem__, default=0) for column in zip(*table)]
             output += [table[i][c] if kept else 0.0 for c, i in enumerate(best)]
             for c, i in enumerate(best):
                 by_table[i][c] += g[c] if kept else 0.0
@@ -184,6 +184,7 @@ def duplicates(context: Context) -> None:
     zeros = given.new_zeros(places)
     for what, got in (
         ("index_add", zeros.index_add(0, at, given)),
+        ("index_add, scaled", zeros.index_add(0, at, given, alpha=2) / 2),
         ("scatter_add", zeros.scatter_add(0, at, given)),
         ("index_put", zeros.index_put((at,), given, accumulate=True)),
         ("index_put in place", zeros.clone().index_put_((at,), given, accumulate=True)),

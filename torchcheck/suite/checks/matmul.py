@@ -137,9 +137,9 @@ DEEP = ((33, 1024, 35), (64, 1000, 64), (17, 4097, 9), (1, 2048, 130), (130, 300
 def _rank_one(context: Context, m: int, k: int, n: int, top: int = 3) -> tuple[list[float], ...]:
     """Draw a, b, c, d of A = a b^T and B = c d^T, with b . c far from 0."""
     rng = context.rng(m, k, n)
-    signs = lambda count: [float(rng.choice((-1, 1)) * rng.randint(1, top)) for _ in range(count)]  # noqa: E731
-    positive = [[float(rng.randint(1, top)) for _ in range(k)] for _ in "bc"]
-    return signs(m), positive[0], positive[1], signs(n)
+    positive = [float(v) for v in range(1, top + 1)]
+    signed = [-v for v in positive] + positive
+    return rng.choices(signed, k=m), rng.choices(positive, k=k), rng.choices(positive, k=k), rng.choices(signed, k=n)
 
 
 def _sizes(context: Context) -> list[tuple[int, int, int]]:

@@ -128,7 +128,7 @@ DROPOUTS = {"elements": ("Dropout", 0), "1d": ("Dropout1d", 1), "2d": ("Dropout2
     each=DROPOUTS,
 )
 def dropout(context: Context, row: tuple[str, int]) -> None:
-    """Dropout ({row}) zeroes a share p of elements or channels, scales the rest, passes gradients alike, and rests in eval."""
+    """Dropout ({row}) zeroes a share p, scales the rest, passes gradients alike, and does nothing in eval."""
     (name, dims), p = row, 0.25
     count = 1024 if dims else 4096
     torch = context.torch
@@ -164,7 +164,7 @@ def alpha_dropout(context: Context, row: str) -> None:
     layer = getattr(context.torch.nn, row)(p)
     values = context.values(layer(context.torch.full((8, 512), 0.5, device=context.device)))
     high, low = a * 0.5 + limit * a * p, limit * a * p - limit * a
-    nearest = [min((high, low), key=lambda v, got=got: abs(v - got)) for got in values]
+    nearest = [high if abs(got - high) < abs(got - low) else low for got in values]
     context.close(values, nearest, bound=8.0, cancel=2.0, what="values")
     share = sum(v == low for v in nearest) / len(values)
     context.within(
@@ -176,7 +176,10 @@ def alpha_dropout(context: Context, row: str) -> None:
 def containers(context: Context) -> None:
     """Modules hand on mode, parameters and state, and a state dict restores them exactly."""
     nn = context.torch.nn
-    make = lambda: nn.Sequential(nn.Linear(3, 4), nn.ModuleDict({"a": nn.ModuleList([nn.BatchNorm1d(4)])})["a"][0])  # noqa: E731
+
+    def make() -> Any:
+        return nn.Sequential(nn.Linear(3, 4), nn.ModuleDict({"a": nn.ModuleList([nn.BatchNorm1d(4)])})["a"][0])
+
     net, other = make().to(context.device), make().to(context.device)
     net.eval()
     context.true(not any(m.training for m in net.modules()), what="eval reaches every module")

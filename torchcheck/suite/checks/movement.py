@@ -45,11 +45,20 @@ def _scattered(rows: Any, index: Any) -> Any:
     return into
 
 
+def _scattered_rows(rows: Any, index: Any) -> Any:
+    """scatter_add along dim 0 of a square into a square of zeros."""
+    into: list[list[tuple[int, ...]]] = [[() for _ in range(30)] for _ in range(30)]
+    for row, ks in zip(rows, index):
+        for j, k in enumerate((ks * 3)[:30]):
+            into[k][j] += (row[j],)
+    return into
+
+
 def _rows_added(rows: Any, index: Any) -> Any:
     """index_add along dim 0: row i of x is added to row index[i][0] of 7 zeros."""
     into: list[list[tuple[int, ...]]] = [[() for _ in rows[0]] for _ in range(7)]
     for row, (k, *_) in zip(rows, index):
-        into[k] = [old + (p,) for old, p in zip(into[k], row)]
+        into[k] = [(*old, p) for old, p in zip(into[k], row)]
     return into
 
 
@@ -110,8 +119,25 @@ MOVES = {
     "take_along_dim": Move(
         lambda t, x, i: t.take_along_dim(x, i, 1), lambda r, i: [[row[k] for k in ks] for row, ks in zip(r, i)], 37
     ),
+    "gather_square": Move(
+        lambda _, x, i: x[:, :30].gather(1, i.repeat(1, 3)[:, :30]),
+        lambda r, i: [[row[k] for k in (ks * 3)[:30]] for row, ks in zip(r, i)],
+        30,
+    ),
+    "gather_rows": Move(
+        lambda _, x, i: x[:, :30].gather(0, i.repeat(1, 3)[:, :30]),
+        lambda r, i: [[r[k][j] for j, k in enumerate((ks * 3)[:30])] for ks in i],
+        30,
+    ),
+    "scatter_add_rows": Move(
+        lambda _, x, i: x.new_zeros(30, 30).scatter_add(0, i.repeat(1, 3)[:, :30], x[:, :30]), _scattered_rows, 30
+    ),
+    "cumsum_rows": Move(
+        lambda _, x, __: x[:, :30].cumsum(0),
+        lambda r, _: [[tuple(c[: i + 1]) for c in transpose(r)[:30]] for i in range(30)],
+    ),
     "take": Move(
-        lambda _, x, i: x.take((i * 30).repeat(1, 4)), lambda r, i: [[30 * k for k in ks * 4] for ks in i], 37
+        lambda _, x, i: x.take((i * 30).repeat(1, 4)), lambda _, i: [[30 * k for k in ks * 4] for ks in i], 37
     ),
     "index_select": Move(lambda _, x, i: x.index_select(0, i[:, 0]), lambda r, i: [r[k] for k, *_ in i], 30),
     "index": Move(lambda _, x, i: x[i[:, :3]], lambda r, i: [[r[k] for k in ks[:3]] for ks in i], 30),
@@ -144,8 +170,8 @@ MOVES = {
         lambda r, _: [c[6 * k : 6 * k + 6] for c in transpose(r) for k in range(5)],
     ),
     "rot90": Move(lambda t, x, _: t.rot90(x), lambda r, _: transpose(r)[::-1]),
-    "clone_copy": Move(lambda t, x, _: t.empty_like(x).copy_(x.clone()), lambda r, _: r),
-    "column_major": Move(lambda t, x, _: (x.t().clone().t()[:, 1:]).contiguous(), lambda r, _: [row[1:] for row in r]),
+    "clone_copy": Move(lambda _, x, __: x.new_empty(x.shape).copy_(x.clone()), lambda r, _: r),
+    "column_major": Move(lambda _, x, __: (x.t().clone().t()[:, 1:]).contiguous(), lambda r, _: [row[1:] for row in r]),
 }
 
 
@@ -157,8 +183,10 @@ CORE, REST = trace.parted(MOVES, ("slice", "contiguous", "cat", "where", "gather
 def moves_elements(context: Context, row: Move) -> None:
     """Elements go where {row} sends them, and gradients come back the same ways."""
     rng = context.rng()
-    draw = (lambda: rng.sample(range(row.index), 11)) if row.distinct else (lambda: rng.choices(range(row.index), k=11))
-    index = [draw() for _ in range(ROWS)] if row.index else []
+    bound = range(row.index)
+    index = [
+        rng.sample(bound, 11) if row.distinct else rng.choices(bound, k=11) for _ in range(ROWS if row.index else 0)
+    ]
     places = context.tensor(index, dtype="int64") if index else None
     size = ROWS * COLUMNS
     x = rng.choices((-7, -3, -2, -1, 1, 2, 4, 5), k=size)
@@ -223,7 +251,7 @@ def ties(context: Context) -> None:
     by_one = context.values(trace.backward(context, lambda t: t.max(1)[0], [x])[1][0])
     context.exact(sorted(by_one), [0, 0, 0, 0, 0, 1], what="gradient of max over a dim goes to one element")
     context.true(by_one[0] == by_one[3] == 0, what="and that one is a maximum")
-    pair, (a, b) = trace.backward(context, torch.maximum, [x, x.clone()])
+    _, (a, b) = trace.backward(context, torch.maximum, [x, x.clone()])
     context.exact(context.values(a) + context.values(b), [0.5] * 12, what="maximum of equals halves the gradient")
     order = torch.tensor([3, 1, 3, 1, 2, 1]).to(context.device).sort(stable=True)[1]
     context.exact(order, [1, 3, 5, 4, 0, 2], what="a stable sort keeps the order of equals")

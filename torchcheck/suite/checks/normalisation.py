@@ -227,7 +227,7 @@ def weight_norm(context: Context) -> None:
         if wrap is None:
             continue
         layer = wrap(torch.nn.Linear(4, 3, bias=False, device=context.device))
-        by_size = dict((tuple(p.shape), p) for p in layer.parameters())
+        by_size = {tuple(p.shape): p for p in layer.parameters()}
         with torch.no_grad():
             by_size[(3, 4)].copy_(context.tensor(v))
             by_size[(3, 1)].copy_(context.tensor(g)[:, None])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import trace
 from ..oracles import windows as oracle
 from ..oracles.tape import backward, growth, leaves, power, total
-from ..registry import FLOATS, check
+from ..registry import check
 
 if TYPE_CHECKING:
     from ..context import Context
@@ -90,7 +90,7 @@ def _maxima(context: Context, found: Sequence[Sequence[int]], size: Sequence[int
     plane, rng = math.prod(size), context.rng()
     # All different, and small enough for bfloat16 in planes of up to 250.
     x = [v - plane / 2 for _ in range(PLANES) for v in rng.sample([0.5 * i for i in range(plane)], plane)]
-    at = [p * plane + max(window, key=lambda i, p=p: x[p * plane + i]) for p in range(PLANES) for window in found]
+    at = [max((p * plane + i for i in window), key=x.__getitem__) for p in range(PLANES) for window in found]
     upstream = _upstream(context, len(at))
     by_x = [0.0] * len(x)
     for i, g in zip(at, upstream):
@@ -176,13 +176,13 @@ def unpooling(context: Context, size: tuple[int, ...]) -> None:
     pool = getattr(functional, f"max_pool{dims}d")
     values, indices = pool(given, 2, return_indices=True)
     found = oracle.product([oracle.windows(n, 2, 2, 0) for n in size], size)
-    kept = {p * plane + max(w, key=lambda i, p=p: x[p * plane + i]) for p in range(PLANES) for w in found}
+    kept = [max((p * plane + i for i in window), key=x.__getitem__) for p in range(PLANES) for window in found]
     upstream = [float(v) for v in rng.choices((-2, -1, 1, 2), k=len(x))]
     unpool = getattr(functional, f"max_unpool{dims}d")
     output, (got,) = trace.backward(context, lambda t: unpool(t, indices, 2), [values], upstream)
-    trace.judge_period(context, output, [v if i in kept else 0.0 for i, v in enumerate(x)], bound=0.0, what="output")
-    back = [upstream[p * plane + max(w, key=lambda i, p=p: x[p * plane + i])] for p in range(PLANES) for w in found]
-    trace.judge_period(context, got, back, bound=0.0, what="gradient")
+    places = set(kept)
+    trace.judge_period(context, output, [v if i in places else 0.0 for i, v in enumerate(x)], bound=0.0, what="output")
+    trace.judge_period(context, got, [upstream[i] for i in kept], bound=0.0, what="gradient")
 
 
 @check(oracle="(sum of x**p)**(1/p) on the tape", dtypes=("float32",), more=("float64",))

@@ -89,8 +89,13 @@ def _answer(name: str, shapes: tuple[tuple[str, int], ...], salt: float) -> Answ
         inputs["c"] = draw(directions * SEQUENCES * HIDDEN, 64)
     upstream = draw(SEQUENCES * STEPS * row.out * (2 if row.both else 1), 96)
     nums = {key: leaves(values) for key, values in inputs.items()}
-    cut = lambda key, at, size: nums[key][at * size : (at + 1) * size] if key in nums else []  # noqa: E731
-    outputs, ends, seeds = [], [], []
+
+    def cut(key: str, at: int, size: int) -> list[Num]:
+        return nums[key][at * size : (at + 1) * size] if key in nums else []
+
+    outputs: list[Num] = []
+    ends: list[list[oracle.State]] = []
+    seeds: list[float] = []
     for s, length in enumerate(row.lengths):
         xs = [cut("x", s * STEPS + t, INPUT) for t in range(length)]
         states = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 from .. import trace
 from ..oracles import moves, windows
 from ..oracles import resampling as oracle
-from ..oracles.tape import Num, backward, leaves
+from ..oracles.tape import backward, leaves
 from ..registry import check
 from .pooling import judge_linear
 
@@ -164,7 +165,8 @@ def grid_sample(context: Context, row: tuple[str, str, bool]) -> None:
     spots = [[_spot(context, rng, n, corners) for n in (width, height)] for _ in range(points)]
     xs, grid = leaves(planes), [leaves(spot) for spot in spots]
     cut = [xs[: height * width], xs[height * width :]]
-    y = [oracle.sample(plane, (height, width), *spot, mode, padding, corners=corners) for plane in cut for spot in grid]
+    way: dict[str, Any] = {"mode": mode, "padding": padding, "corners": corners}
+    y = [oracle.sample(plane, (height, width), x, y, **way) for plane in cut for x, y in grid]
     upstream = [rng.randint(-96, 96) / 64 for _ in y]
     backward(y, upstream)
     copies = 41
@@ -177,12 +179,11 @@ def grid_sample(context: Context, row: tuple[str, str, bool]) -> None:
         [given, at],
         upstream,
     )
-    rows = (("output", output, y), ("gradient by the input", found[0], xs), ("gradient by the grid", found[1], grid))
-    for what, got, nums in rows:
-        flat: list[Num] = nums if nums and isinstance(nums[0], Num) else [v for spot in nums for v in spot]  # type: ignore[union-attr,misc,assignment]
-        values = [n.value if what == "output" else n.adjoint for n in flat]
-        errors = [n.error if what == "output" else n.adjoint_error for n in flat]
-        trace.judge_period(context, got, values, cancel=errors, bound=4.0, what=what)
+    trace.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=4.0, what="output")
+    for what, got, nums in (("input", found[0], xs), ("grid", found[1], [v for spot in grid for v in spot])):
+        errors = [n.adjoint_error for n in nums]
+        slopes = [n.adjoint for n in nums]
+        trace.judge_period(context, got, slopes, cancel=errors, bound=4.0, what=f"gradient by the {what}")
 
 
 def _spot(context: Context, rng: Any, n: int, corners: bool) -> float:
@@ -197,15 +198,15 @@ def affine_grid(context: Context) -> None:
     rng, (height, width) = context.rng(), (5, 7)
     theta = [rng.randint(-96, 96) / 64 for _ in range(6)]
     upstream = [rng.randint(-96, 96) / 64 for _ in range(2 * height * width)]
+    function = context.torch.nn.functional.affine_grid
     for corners in (False, True):
         xs, ys = ([(2 * i / (n - 1) if corners else (2 * i + 1) / n) - 1 for i in range(n)] for n in (width, height))
         centres = [(x, y, 1.0) for y in ys for x in xs]
         right = [sum(a * b for a, b in zip(theta[k : k + 3], at)) for at in centres for k in (0, 3)]
         by_theta = [sum(g * at[j] for g, at in zip(upstream[k::2], centres)) for k in (0, 1) for j in range(3)]
-        function = context.torch.nn.functional.affine_grid
         output, (got,) = trace.backward(
             context,
-            lambda t, corners=corners: function(t, (1, 1, height, width), align_corners=corners),
+            functools.partial(function, size=(1, 1, height, width), align_corners=corners),
             [context.tensor(theta).reshape(1, 2, 3)],
             upstream,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import precision, trace
 from ..oracles import transformer as oracle
 from ..oracles.tape import backward, leaves
-from ..registry import FLOATS, check
+from ..registry import check
 
 if TYPE_CHECKING:
     from ..context import Context

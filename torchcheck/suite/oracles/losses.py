@@ -53,11 +53,6 @@ def _rounded(value: float) -> Num:
     return Num(value, 4 * abs(value))
 
 
-def _hinge(x: Num) -> Num:
-    """max(0, x) as `clamp` differentiates it: 1 at the bound itself."""
-    return x if x.value >= 0 else relu(x)
-
-
 def _each(terms: list[Num]) -> Terms:
     return terms, float(len(terms))
 
@@ -130,7 +125,7 @@ def gaussian_nll(options: Options, x: Sequence[Num], y: Sequence[Num], var: Sequ
 def hinge_embedding(options: Options, x: Sequence[Num], y: Sequence[float]) -> Terms:
     """x where y = 1, max(0, margin - x) where y = -1."""
     margin = options.get("margin", 1.0)
-    return _each([a if t > 0 else _hinge(-a + margin) for a, t in zip(x, y)])
+    return _each([a if t > 0 else relu(-a + margin) for a, t in zip(x, y)])
 
 
 def soft_margin(_: Options, x: Sequence[Num], y: Sequence[float]) -> Terms:
@@ -213,13 +208,13 @@ def cosine_embedding(
     terms = []
     for p, q, t in zip(rows(a, columns), rows(b, columns), y):
         cosine = dot(p, q) / sqrt((dot(p, p) + 1e-12) * (dot(q, q) + 1e-12))
-        terms.append(1.0 - cosine if t > 0 else _hinge(cosine - options.get("margin", 0.0)))
+        terms.append(1.0 - cosine if t > 0 else relu(cosine - options.get("margin", 0.0)))
     return _each(terms)
 
 
 def margin_ranking(options: Options, a: Sequence[Num], b: Sequence[Num], y: Sequence[float]) -> Terms:
     """max(0, margin - y (a - b))."""
-    return _each([_hinge((p - q) * -t + options.get("margin", 0.0)) for p, q, t in zip(a, b, y)])
+    return _each([relu((p - q) * -t + options.get("margin", 0.0)) for p, q, t in zip(a, b, y)])
 
 
 def distance(a: Sequence[Num], b: Sequence[Num], p: float, eps: float = 1e-6) -> Num:
@@ -242,7 +237,7 @@ def triplet_margin(
         apart = distance(a, c, p)
         if options.get("swap"):
             apart = min(apart, distance(b, c, p), key=lambda d: d.value)
-        terms.append(_hinge(distance(a, b, p) - apart + margin))
+        terms.append(relu(distance(a, b, p) - apart + margin))
     return _each(terms)
 
 

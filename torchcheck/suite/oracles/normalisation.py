@@ -1,6 +1,7 @@
 """Normalisation layers as one formula over different groups of elements.
 
-Batch, instance, group and layer normalisation (Ioffe, Szegedy 2015; Ulyanov et al. 2016; Wu, He 2018; Ba et al. 2016) are
+Batch, instance, group and layer normalisation (Ioffe, Szegedy 2015; Ulyanov et al. 2016; Wu, He 2018; Ba et al. 2016)
+are
 
     y = (x - mean) / sqrt(var + eps) * weight + bias        var with divisor n
 
@@ -79,6 +80,7 @@ def local_response(x: Sequence[Num], shape: Sequence[int], size: int, alpha: flo
     out = []
     for (n, c, *rest), i in at.items():
         around = range(max(c - size // 2, 0), min(c + (size - 1) // 2 + 1, shape[1]))
-        near = [x[at[(n, d, *rest)]] for d in around]
+        places = [(n, d, *rest) for d in around]
+        near = [x[at[place]] for place in places]
         out.append(x[i] * power(dot(near, near) * (alpha / size) + k, -beta))
     return out

@@ -101,7 +101,7 @@ def taps(at: Num, mode: str) -> list[tuple[int, Num]]:
 
 
 def sample(
-    plane: Sequence[Num], size: tuple[int, int], x: Num, y: Num, mode: str, padding: str, *, corners: bool
+    plane: Sequence[Num], size: tuple[int, int], x: Num, y: Num, *, mode: str, padding: str, corners: bool
 ) -> Num:
     """Sample one plane at one grid position."""
     height, width = size
