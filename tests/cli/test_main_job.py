@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -89,3 +90,19 @@ def test_a_wheel_that_breaks_off_leaves_the_target_as_it_was(install, index: Loc
     assert said.code in (4, 5)
     assert said.json["errors"][0]["hint"]
     assert "torch" not in versions(tmp_path / "my Umgebung ü")
+
+
+def test_an_image_can_be_built_for_another_machine(torchcheck, tmp_path: Path) -> None:
+    gpu = {"vendor": "nvidia", "name": "NVIDIA H100 80GB HBM3", "pci_id": "10de:2330", "compute_capability": "9.0"}
+    facts = {
+        "system": {"os": "linux", "machine": "x86_64", "libc": "glibc 2.35"},
+        "python": {"version": "3.12.3"},
+        "gpus": [gpu],
+        "drivers": {"nvidia": {"version": "580.95.05"}},
+    }
+    node = tmp_path / "gpu-node.json"
+    node.write_text(json.dumps({"facts": facts}))
+    by_option = torchcheck("plan", "--machine", str(node), "--json").json["data"]
+    by_variable = torchcheck("plan", "--json", TORCHCHECK_FACTS=str(node)).json["data"]
+    assert by_option == by_variable
+    assert by_option["backend"].startswith("cu13")
