@@ -49,16 +49,16 @@ def test_bytes_that_are_no_text_are_replaced():
 
 def test_a_child_that_hangs_is_ended_with_its_children():
     started = time.monotonic()
-    ran = processes.run(python(PARENT_OF_SLEEPER.format("", 60)), timeout=1.5)
+    ran = processes.run(python(PARENT_OF_SLEEPER.format("", 60)), timeout=4)
     assert ran.failure == "timeout"
     assert ran.code is None
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert gone(int(ran.out))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions; there children are found by their parent")
 def test_a_grandchild_in_a_session_of_its_own_is_ended_too():
-    ran = processes.run(python(PARENT_OF_SLEEPER.format(", start_new_session=True", 60)), timeout=1.5)
+    ran = processes.run(python(PARENT_OF_SLEEPER.format(", start_new_session=True", 60)), timeout=4)
     assert gone(int(ran.out))
 
 
