@@ -6,7 +6,7 @@ until SIMD bodies, tails, blocks and thread boundaries have all been through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ def backward(
     else:
         given = tiled(context, upstream, output.numel(), dtype=output.dtype).reshape(output.shape)
     return output, list(context.torch.autograd.grad(output, leaves, given))
+
+
+def layouts(context: Context, x: Any) -> Iterator[tuple[str, Any]]:
+    """Give the same numbers laid out in memory as kernels may meet them: packed, with gaps, channels last."""
+    yield "", x
+    if context.at_least("default") and context.dtype_name == "float32":
+        yield ", strided", context.torch.stack((x, x), -1)[..., 0]
+        if x.dim() == 4:
+            yield ", channels last", x.contiguous(memory_format=context.torch.channels_last)
 
 
 def judge(

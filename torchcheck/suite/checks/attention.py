@@ -61,6 +61,7 @@ CASES = {
     "67 queries, 130 keys": Case(67, 130, level="full"),
     "many keys": Case(2, 521),
     "many queries": Case(131, 3),
+    "causal, more keys": Case(11, 17, causal=True),
     "depth 16, scaled": Case(11, 13, depth=16, scale=0.3125),
     "bool mask": Case(13, 21, heads=2, mask="bool"),
     "float mask": Case(13, 24, heads=2, mask="float"),

@@ -123,6 +123,12 @@ def guards(context: Context) -> None:
     context.raises(RuntimeError, lambda: (frozen * a).sum().backward(), what="inference tensors cannot be saved")
     (a * a.detach()).sum().backward()
     context.exact(a.grad, context.values(a), what="detach stops one of two paths")
+    middle = a * 2
+    cut = middle.detach()
+    context.true(not cut.requires_grad and cut.grad_fn is None, what="detach of a result has no graph")
+    by_a = torch.autograd.grad((middle * cut).sum(), a)[0]
+    context.exact(by_a, [2 * v for v in context.values(middle)], what="detach of a result stops one of two paths")
+    context.true(not a.data.requires_grad, what=".data has no graph")
     with torch.set_grad_enabled(False):
         context.true(not (a * 2).requires_grad, what="set_grad_enabled(False) records nothing")
     context.raises(RuntimeError, a.add_, 1, what="a leaf that requires grad cannot be changed in place")

@@ -184,7 +184,7 @@ def powers(context: Context) -> None:
         parts = list(zip(identity, a, second, third))
         right.append([[i + x + y / 2 + z / 6 for i, x, y, z in zip(*rows)] for rows in parts])
         most = max(abs(v) for part in (a, second, third) for row in part for v in row)
-        size.append([[most + most * most] * oracle.N for _ in range(oracle.N)])
+        size.append([[most + most**2 + most**3] * oracle.N for _ in range(oracle.N)])
     _judge(context, torch.linalg.matrix_exp(_batch(context, strict)), right, size, "exponential")
     positive = [[v + 9 for v in row] for row in drawn[0]]
     context.exact(torch.trace(context.tensor(positive)), [sum(positive[i][i] for i in range(oracle.N))], what="trace")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trace
 from ..oracles import normalisation as oracle
-from ..oracles.tape import backward, dot, leaves, sqrt
+from ..oracles.tape import backward, dot, growth, leaves, sqrt
 from ..registry import FLOATS, check
 
 if TYPE_CHECKING:
@@ -137,16 +137,39 @@ def normalises(context: Context, row: Norm) -> None:
     batch = trace.tiled(context, answer.x, times * len(answer.x)).reshape(times * row.shape[0], *row.shape[1:])
     parameters = {k: v for k, v in (("weight", answer.weight), ("bias", answer.bias)) if v}
     shapes = {name: getattr(layer, name).shape for name in parameters}
-    inputs = [batch, *(context.tensor(v).reshape(shapes[k]) for k, v in parameters.items())]
+    held = [context.tensor(v).reshape(shapes[k]) for k, v in parameters.items()]
 
     def call(x: Any, *given: Any) -> Any:
         return context.torch.func.functional_call(layer, dict(zip(parameters, given)), (x,))
 
-    output, found = trace.backward(context, call, inputs, answer.upstream)
     names = ("output", "gradient by the input", *(f"gradient by the {name}" for name in parameters))
-    for i, (what, got, (values, errors)) in enumerate(zip(names, (output, *found), answer.right)):
-        n = times if i > 1 else 1
-        trace.judge_period(context, got, [n * v for v in values], cancel=trace.copied(errors, n), bound=4.0, what=what)
+    for how, laid in trace.layouts(context, batch):
+        output, found = trace.backward(context, call, [laid, *held], answer.upstream)
+        for i, (what, got, (values, errors)) in enumerate(zip(names, (output, *found), answer.right)):
+            n = times if i > 1 else 1
+            right, bounds = [n * v for v in values], trace.copied(errors, n)
+            trace.judge_period(context, got, right, cancel=bounds, bound=4.0, what=what + how)
+
+
+SWEPT = (2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 255, 257, 511, 513, 1023, 1025, 2049, 4099)
+
+
+@check(oracle="rows of 1, -1 and at most one 0: mean 0, variance known", level="quick", dtypes=("float32",))
+def row_lengths(context: Context) -> None:
+    """LayerNorm and its gradient are right at every row length around SIMD widths and blocks."""
+    function = context.torch.nn.functional.layer_norm
+    for n in SWEPT if context.at_least("default") else SWEPT[::4]:
+        x = [1.0, -1.0] * (n // 2) + [0.0] * (n % 2)
+        deviation = math.sqrt((n - n % 2) / n)
+        g = [float(i % 5 - 1) for i in range(n)]
+        mean = math.fsum(g) / n
+        slope = math.fsum(a * b for a, b in zip(g, x)) / (n - n % 2)
+        rows = context.tensor([x] * 3)
+        output, (got,) = trace.backward(context, lambda t, n=n: function(t, (n,), eps=0.0), [rows], g)
+        bound = 4.0 + growth(n) / 2  # a sum of n terms of one size in each of mean, variance and gradient
+        trace.judge_period(context, output, [v / deviation for v in x], bound=bound, cancel=1.0, what=f"rows of {n}")
+        by_x = [(a - mean - b * slope) / deviation for a, b in zip(g, x)]
+        trace.judge_period(context, got, by_x, bound=bound, cancel=6.0, what=f"rows of {n}: gradient")
 
 
 @check(oracle="mean, unbiased variance and their averages by definition", dtypes=FLOATS[:2])
@@ -169,9 +192,27 @@ def running_statistics(context: Context) -> None:
         context.close(layer.running_mean, mean, bound=count + 4.0, cancel=4.0, what=f"momentum {momentum}: mean")
         context.close(layer.running_var, var, bound=count + 4.0, cancel=16.0, what=f"momentum {momentum}: variance")
         context.exact(layer.num_batches_tracked, 3, what=f"momentum {momentum}: batches tracked")
+        if momentum is not None:
+            _instances(context, batches, momentum)
         layer.eval()
         layer(context.tensor(batches[0]).t())
         context.close(layer.running_mean, mean, bound=count + 4.0, cancel=4.0, what="evaluation changes no statistics")
+
+
+def _instances(context: Context, batches: list[list[list[float]]], momentum: float) -> None:
+    """Judge InstanceNorm's statistics: those of each instance, averaged over the batch (here of one)."""
+    channels, count = len(batches[0]), len(batches[0][0])
+    layer = context.torch.nn.InstanceNorm1d(channels, momentum=momentum, track_running_stats=True)
+    layer = layer.to(context.device, context.dtype)
+    mean, var = [0.0] * channels, [1.0] * channels
+    for batch in batches:
+        averages = [math.fsum(c) / count for c in batch]
+        spreads = [math.fsum((v - m) ** 2 for v in c) / (count - 1) for c, m in zip(batch, averages)]
+        mean = [(1 - momentum) * old + momentum * new for old, new in zip(mean, averages)]
+        var = [(1 - momentum) * old + momentum * new for old, new in zip(var, spreads)]
+        layer(context.tensor([batch]))
+    context.close(layer.running_mean, mean, bound=count + 4.0, cancel=4.0, what="InstanceNorm: running mean")
+    context.close(layer.running_var, var, bound=count + 4.0, cancel=16.0, what="InstanceNorm: running variance")
 
 
 @check(oracle=FORMULA, dtypes=("float32",), more=("float64",))

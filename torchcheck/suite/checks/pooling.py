@@ -95,17 +95,17 @@ def _maxima(context: Context, found: Sequence[Sequence[int]], size: Sequence[int
     by_x = [0.0] * len(x)
     for i, g in zip(at, upstream):
         by_x[i] += g
-    given = _planes(context, x, size, len(found))
     held: list[Any] = []
 
     def pooled(t: Any) -> Any:
         held[:] = call(t)
         return held[0]
 
-    output, (got,) = trace.backward(context, pooled, [given], upstream)
-    trace.judge_period(context, output, [x[i] for i in at], bound=0.0, what="maxima")
-    trace.judge_period(context, held[1], [i % plane for i in at], bound=0.0, what="indices")
-    trace.judge_period(context, got, by_x, bound=0.0, what="gradient")
+    for how, given in trace.layouts(context, _planes(context, x, size, len(found))):
+        output, (got,) = trace.backward(context, pooled, [given], upstream)
+        trace.judge_period(context, output, [x[i] for i in at], bound=0.0, what=f"maxima{how}")
+        trace.judge_period(context, held[1], [i % plane for i in at], bound=0.0, what=f"indices{how}")
+        trace.judge_period(context, got, by_x, bound=0.0, what=f"gradient{how}")
 
 
 @check(oracle=WINDOWS, level="quick", dtypes=("float32", "bfloat16"), more=("float64",), each=MAXIMA)
@@ -126,17 +126,17 @@ def judge_linear(
     parts = [[float(rng.randint(-9, 9)) for _ in range(plane)] for _ in range(PLANES)]
     upstream = _upstream(context, PLANES * len(rows))
     back = oracle.transpose(rows, plane)
-    given = _planes(context, [v for part in parts for v in part], size, len(rows))
-    output, (got,) = trace.backward(context, call, [given], upstream)
     ups = [upstream[i : i + len(rows)] for i in range(0, len(upstream), len(rows))]
-    for what, tensor, applied in (
-        ("output", output, [oracle.apply(rows, part) for part in parts]),
-        ("gradient", got, [oracle.apply(back, part) for part in ups]),
-    ):
+    answers = []
+    for applied in ([oracle.apply(rows, part) for part in parts], [oracle.apply(back, part) for part in ups]):
         values, sizes = ([v for pair in applied for v in pair[side]] for side in (0, 1))
         roundings = growth(max(map(len, rows))) / 4
-        errors = [(1 + roundings / 4) * v + positions * 18 for v in sizes]
-        trace.judge_period(context, tensor, values, cancel=errors, bound=4.0, what=what)
+        answers.append((values, [(1 + roundings / 4) * v + positions * 18 for v in sizes]))
+    planes = _planes(context, [v for part in parts for v in part], size, len(rows))
+    for how, given in trace.layouts(context, planes):
+        output, (got,) = trace.backward(context, call, [given], upstream)
+        for what, tensor, (values, errors) in zip(("output", "gradient"), (output, got), answers):
+            trace.judge_period(context, tensor, values, cancel=errors, bound=4.0, what=what + how)
 
 
 @check(oracle=WINDOWS, level="quick", dtypes=("float32",), more=("float64", "bfloat16"), each=AVERAGES)

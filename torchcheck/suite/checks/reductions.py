@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,12 @@ REDUCTIONS = {
         lambda xs: [_norm([a - b for a, b in zip(xs[:18], xs[18:])], 2)],
         columns=36,
     ),
+    "cdist_1": Reduction(
+        lambda t, x: t.cdist(x[:, None, :5], x[:, 5:].reshape(-1, 3, 5), p=1.0),
+        lambda xs: [_norm([a - b for a, b in zip(xs[:5], xs[i : i + 5])], 1) for i in (5, 10, 15)],
+        columns=20,
+        rows=401,
+    ),
     "cdist": Reduction(
         lambda t, x: t.cdist(x[:, None, :5], x[:, 5:].reshape(-1, 3, 5), compute_mode="donot_use_mm_for_euclid_dist"),
         lambda xs: [_norm([a - b for a, b in zip(xs[:5], xs[i : i + 5])], 2) for i in (5, 10, 15)],
@@ -130,10 +137,45 @@ def reduces(context: Context, row: Reduction) -> None:
     wide = context.format.digits >= 24 and context.at_least("default")
     rows = row.rows if wide else 11
     given = trace.tiled(context, x, rows * row.columns).reshape(rows, row.columns)
-    output, (by_x,) = trace.backward(context, lambda t: row.apply(context.torch, t), [given], upstream)
-    trace.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=2.0, what="value")
-    errors = [n.adjoint_error for n in xs]
-    trace.judge_period(context, by_x, [n.adjoint for n in xs], cancel=errors, bound=2.0, what="gradient")
+    values, errors = [n.value for n in y], [n.error for n in y]
+    slopes, slope_errors = [n.adjoint for n in xs], [n.adjoint_error for n in xs]
+    for how, laid in trace.layouts(context, given):
+        output, (by_x,) = trace.backward(context, lambda t: row.apply(context.torch, t), [laid], upstream)
+        trace.judge_period(context, output, values, cancel=errors, bound=2.0, what=f"value{how}")
+        trace.judge_period(context, by_x, slopes, cancel=slope_errors, bound=2.0, what=f"gradient{how}")
+
+
+@check(oracle="sums and extremes of integers, exact", dtypes=("float32",))
+def dims(context: Context) -> None:
+    """Reductions over several dims at once, and of expanded and permuted tensors, take the right elements."""
+    rng, shape = context.rng(), (9, 11, 13)
+    values = [float(v) for v in rng.sample(range(-700, 700), math.prod(shape))]
+    at = dict(zip(itertools.product(*map(range, shape)), values))
+    x = context.tensor(values).reshape(shape)
+    for over in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (-1, 0), (0, 1, 2)):
+        gone = {d % 3 for d in over}
+        groups: dict[tuple[int, ...], list[float]] = {}
+        for index, v in at.items():
+            groups.setdefault(tuple(i for d, i in enumerate(index) if d not in gone), []).append(v)
+        for what, got, rule in (
+            ("sum", x.sum(over), math.fsum),
+            ("permuted sum", x.permute(2, 0, 1).sum([(d % 3 + 1) % 3 for d in over]), math.fsum),
+            ("amax", x.amax(over), max),
+            ("amin", x.amin(over, keepdim=True), min),
+            ("count", (x > 0).sum(over), lambda part: sum(v > 0 for v in part)),
+        ):
+            right = [rule(part) for part in groups.values()]
+            if what == "permuted sum" and len(gone) == 1:
+                right = _permuted(groups, rule, gone)
+            context.exact(got, right, what=f"{what} over {over}")
+
+
+def _permuted(
+    groups: Mapping[tuple[int, ...], list[float]], rule: Callable[[list[float]], float], gone: set[int]
+) -> list[float]:
+    """Order the results as they stand after dim 2 has moved to the front."""
+    last_first = gone != {2}
+    return [rule(groups[key]) for key in sorted(groups, key=lambda k: k[::-1] if last_first else k)]
 
 
 LENGTHS = (*range(1, 70), 127, 128, 129, 255, 257, 511, 513, 1000, 1023, 1024, 1025, 2047, 4097)

@@ -32,6 +32,7 @@ SCALED = {
     "bicubic": ("bicubic", (5, 7), (8, 11), False),
     "bicubic_corners": ("bicubic", (5, 7), (9, 4), True),
     "trilinear": ("trilinear", (3, 4, 3), (5, 3, 6), False),
+    "bilinear_antialias": ("antialias", (9, 7), (4, 5), False),
     "area": ("area", (5, 7), (3, 4), None),
 }
 
@@ -39,6 +40,8 @@ SCALED = {
 def _coefficients(mode: str, n: int, m: int, corners: bool | None) -> windows.LinearMap:
     if mode.startswith("nearest"):
         return oracle.nearest(n, m, exact=mode.endswith("exact"))
+    if mode == "antialias":
+        return oracle.triangles(n, m)
     if mode == "area":
         return [[(i, 1 / len(window)) for i in window] for window in windows.adaptive(n, m)]
     return (oracle.cubic if mode == "bicubic" else oracle.linear)(n, m, corners=bool(corners))
@@ -51,8 +54,9 @@ def interpolates(context: Context, row: Any) -> None:
     rows = windows.outer([_coefficients(mode, n, m, corners) for n, m in zip(size, out)], size)
     function = context.torch.nn.functional.interpolate
     largest = 0 if mode in ("nearest", "nearest-exact", "area") else max(size)
+    named = {"mode": "bilinear", "antialias": True} if mode == "antialias" else {"mode": mode}
     judge_linear(
-        context, rows, size, lambda t: function(t, size=out, mode=mode, align_corners=corners), positions=largest
+        context, rows, size, lambda t: function(t, size=out, align_corners=corners, **named), positions=largest
     )
 
 
@@ -118,6 +122,15 @@ def shuffles(context: Context) -> None:
         for r in range(4)
         for s in range(4)
     ]
+    # Strided and padded: position r * 2 - 1 + i * 2 of 5 rows, s + j of 6 columns; outside is a zero.
+    strided = [
+        (c * 5 + r * 2 - 1 + i * 2) * 6 + s + j if 0 <= r * 2 - 1 + i * 2 < 5 else ()
+        for c in range(4)
+        for i in range(2)
+        for j in range(3)
+        for r in range(3)
+        for s in range(4)
+    ]
     gathered: list[tuple[int, ...]] = [tuple(k for k, b in enumerate(blocks) if b == p) for p in range(120)]
     swapped = [(c % 2 * 3 + c // 2) * 16 + p for c in range(6) for p in range(16)]
     whole = size * factor
@@ -127,6 +140,7 @@ def shuffles(context: Context) -> None:
         ("channel_shuffle", lambda t: functional.channel_shuffle(t, 2), (1, 6, 4, 4), swapped),
         ("unfold", lambda t: functional.unfold(t, (2, 3)), (1, 4, 5, 6), blocks),
         ("fold", lambda t: functional.fold(t, (5, 6), (2, 3)), (1, 24, 16), gathered),
+        ("strided unfold", lambda t: functional.unfold(t, (2, 3), (2, 1), (1, 0), (2, 1)), (1, 4, 5, 6), strided),
     ):
         _moved(context, what, function, shape, rule)
 

@@ -36,6 +36,18 @@ def linear(n: int, m: int, *, corners: bool = False) -> LinearMap:
     return rows
 
 
+def triangles(n: int, m: int) -> LinearMap:
+    """Weight the neighbours by a triangle as wide as an output pixel: bilinear with antialiasing, when shrinking."""
+    scale = max(n / m, 1.0)
+    rows: LinearMap = []
+    for i in range(m):
+        centre = (i + 0.5) * n / m
+        low, high = max(int(centre - scale + 0.5), 0), min(int(centre + scale + 0.5), n)
+        weights = [max(1 - abs((p - centre + 0.5) / scale), 0.0) for p in range(low, high)]
+        rows.append([(p, w / sum(weights)) for p, w in zip(range(low, high), weights)])
+    return rows
+
+
 def _keys(d: float) -> float:
     d = abs(d)
     if d <= 1:
