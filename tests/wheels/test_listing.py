@@ -13,7 +13,8 @@ from local_wheels import torch_wheel
 from torchcheck.wheels.builds import WheelFile
 from torchcheck.wheels.listing import file_of, folders, links, names
 from torchcheck.wheels.remote import backend_of, code_table, members, metadata
-from torchcheck.wheels.web import Web, WebError
+from torchcheck.wheels.trouble import WebError
+from torchcheck.wheels.web import Web
 
 PAGE = b"""<!DOCTYPE html><html><head><base href="https://files.example.org/whl/"></head><body>
 <a href="torch-2.15.0%%2Bcu130-cp312-cp312-manylinux_2_28_x86_64.whl#sha256=%s" data-requires-python="&gt;=3.11"

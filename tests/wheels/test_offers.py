@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from local_index import CERTIFICATE, LocalIndex
-from local_wheels import companion_wheel, make_wheel, torch_wheel, trio
+from local_wheels import companion_wheel, make_wheel, native_tag, torch_wheel, trio
 
 from torchcheck.errors import Exit, UnreachableError
 from torchcheck.facts import Facts, from_json
@@ -255,8 +255,8 @@ def test_a_mirror_is_never_replaced_by_another_place(mirror) -> None:
 @pytest.fixture
 def no_pytorch(monkeypatch, local_index: LocalIndex) -> LocalIndex:
     """Make the PyTorch index one that nothing answers at, and give another index that pip may be set to."""
-    monkeypatch.setattr("torchcheck.wheels.request.PYTORCH", "http://127.0.0.1:9/whl")
-    monkeypatch.setattr("torchcheck.wheels.offers.PYTORCH", "http://127.0.0.1:9/whl")
+    for module in ("request", "offers", "places"):
+        monkeypatch.setattr(f"torchcheck.wheels.{module}.PYTORCH", "http://127.0.0.1:9/whl")
     return local_index
 
 
@@ -461,3 +461,24 @@ def test_pips_configured_certificate_is_used(monkeypatch, tmp_path) -> None:
         index.add("whl/cpu", *trio("2.15.0", "0.29.2", "2.11.0", "cpu", **HERE))
         machine = facts(pip={"config_files": [str(config)]})
         assert made(machine, Request(index_urls=(index.url("whl"),))).packages["torch"] == "2.15.0+cpu"
+
+
+def test_a_rocm_build_that_nobody_has_heard_of_names_its_targets_in_its_files(mirror) -> None:
+    index, request = mirror
+    name = "torch/lib/rocblas/library/TensileLibrary_Type_HH_Contraction_gfx1250.co"
+    files = {name: b"kernels", "torch/version.py": "__version__ = '2.20.0+rocm9.1'\n", "torch/lib/gfx110xfiles": b""}
+    tag = native_tag("cp312", "manylinux_2_28_x86_64")
+    index.add("whl/rocm9.1", make_wheel("torch", "2.20.0+rocm9.1", tag=tag, files=files))
+    asked = Request(packages=("torch",), index_urls=request.index_urls)
+    for gfx, backend in (("gfx1250", "rocm9.1"), ("gfx1100", "cpu")):
+        amd = {"gpus": [{"vendor": "amd", "name": "x", "gfx": gfx}], "drivers": {"amd": {"kfd": True}}}
+        assert made(facts(**amd), asked).backend == backend
+
+
+def test_a_rocm_build_without_kernels_of_its_own_has_those_of_its_rocm(mirror) -> None:
+    index, request = mirror
+    tag = native_tag("cp312", "manylinux_2_28_x86_64")
+    index.add("whl/rocm7.2", make_wheel("torch", "2.20.0+rocm7.2", tag=tag))
+    amd = {"gpus": [{"vendor": "amd", "gfx": "gfx1100"}], "drivers": {"amd": {"kfd": True}}}
+    asked = Request(packages=("torch",), index_urls=request.index_urls)
+    assert made(facts(**amd), asked).packages == {"torch": "2.20.0+rocm7.2"}

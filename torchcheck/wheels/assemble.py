@@ -10,8 +10,9 @@ from typing import Protocol
 from torchcheck.wheels import catalog
 from torchcheck.wheels.builds import BACKEND, FAMILY, Build, WheelFile, kind, parse, serves_python, toolkit
 from torchcheck.wheels.listing import Named, names
-from torchcheck.wheels.remote import backend_of, code_table, members, metadata
-from torchcheck.wheels.web import Web, WebError
+from torchcheck.wheels.remote import backend_of, code_table, members, metadata, targets
+from torchcheck.wheels.trouble import WebError
+from torchcheck.wheels.web import Web
 
 NEWEST = 4
 """So many releases that the catalog does not know are looked into, the newest first."""
@@ -116,14 +117,22 @@ def _looked_into(build: Build, web: Web, python: str | None) -> Build:
         return build
     try:
         if build.package == "torch":
-            return replace(build, kernels=_kernels(build, members(web, file, (CUDA,)).get(CUDA, "")))
+            return replace(build, kernels=_kernels(build, file, web))
         return _with_requirements(build, metadata(web, file))
     except WebError:
         return build
 
 
-def _kernels(build: Build, source: str) -> tuple[str, ...] | None:
-    """Take the row of a build's own CUDA version: other rows of the table may name builds that were never published."""
+def _kernels(build: Build, file: WheelFile, web: Web) -> tuple[str, ...] | None:
+    """Read which kernels a build has.
+
+    Of the table in a CUDA build the row of its own CUDA version counts: others may name builds that were never
+    published. A ROCm build has files named after its targets, or, where it does not bundle ROCm, is taken to have what
+    the last release for the same ROCm had.
+    """
+    if kind(build.backend) == "rocm":
+        return targets(web, file) or catalog.last_kernels(build.backend, build.system)
+    source = members(web, file, (CUDA,)).get(CUDA, "")
     cuda = ".".join(map(str, toolkit(build.backend)))
     processor = "aarch64" if build.system.endswith(("aarch64", "arm64")) else "x86_64"
     return code_table(source).get(cuda, {}).get(processor)

@@ -78,6 +78,14 @@ def kernels(version: str, backend: str, system: str) -> tuple[str, ...] | None:
 
 
 @cache
+def last_kernels(backend: str, system: str) -> tuple[str, ...] | None:
+    """Architectures of the newest torch for a backend of which they are known."""
+    rows = [row for row in data("backends")["kernels"] if backend in row["backends"].split() and system in row]
+    newest = max(rows, key=lambda row: parse(row["torch"].partition(" - ")[2]), default=None)
+    return tuple(newest[system].split()) if newest else None
+
+
+@cache
 def runs_on(code: str, device: str, cuda: tuple[int, ...]) -> bool:
     """Say whether code compiled for one compute capability runs on a device of another.
 

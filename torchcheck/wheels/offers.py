@@ -9,9 +9,9 @@ A release or backend that the catalog has never heard of counts like any other: 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,46 +21,17 @@ from torchcheck.facts import Facts
 from torchcheck.probes.pip import constraints
 from torchcheck.wheels import cache, catalog
 from torchcheck.wheels.assemble import builds_of, complete
-from torchcheck.wheels.builds import (
-    BACKEND,
-    FAMILY,
-    PYPI,
-    PYTORCH,
-    Build,
-    Failure,
-    Offers,
-    WheelFile,
-    flat,
-    kind,
-    sentence,
-)
-from torchcheck.wheels.listing import ACCEPT, Link, file_of, folders, links, names
+from torchcheck.wheels.builds import FAMILY, PYPI, PYTORCH, Build, Failure, Offers, flat, sentence
 from torchcheck.wheels.machine import Machine
+from torchcheck.wheels.places import Place, as_url, ask, of_index
 from torchcheck.wheels.plan import plan
 from torchcheck.wheels.refuse import gates
 from torchcheck.wheels.request import Request
-from torchcheck.wheels.rules import Situation, constraint_lines, judge
-from torchcheck.wheels.web import Web, WebError, file_path, pip_settings, shown
+from torchcheck.wheels.rules import Situation, constraint_lines
+from torchcheck.wheels.trouble import WebError, shown
+from torchcheck.wheels.web import Web, pip_settings
 
 Progress = Callable[[str], None]
-THREADS = 16
-
-
-@dataclass(frozen=True)
-class Place:
-    """Somewhere that lists wheels of the family.
-
-    Attributes:
-        url: an index that has a page per package below it, or (`flat`) one page or folder with wheels.
-        backend: what all its wheels are for, None when each must be looked at.
-        index: what pip is to be given for it, "" when pip knows it already.
-        flat: there are no pages per package.
-    """
-
-    url: str
-    backend: str | None = None
-    index: str = ""
-    flat: bool = False
 
 
 def remembered(facts: Facts, request: Request) -> Offers | None:
@@ -116,12 +87,12 @@ def _recalled(request: Request, machine: Machine) -> cache.Read | None:
 def _of_index(machine: Machine, request: Request, web: Web, failures: list[Failure], tell: Progress) -> Offers | None:
     for root in request.roots:
         tell(f"Asking {shown(root)}")
-        places = list(_places(root, machine, request, web, failures))
-        found, reached = _ask(places, web, failures)
+        places, gone = of_index(root, machine, request, web, failures)
+        found, reached = ask(places, web, failures)
         builds = complete(builds_of(found, machine.system, web), web, machine.python)
         base, asked = catalog.offers(machine.system, root), _now()
         if any(b.package == "torch" for b in builds):
-            backends = {place.backend or "" for place in places} | {b.backend for b in builds}
+            backends = gone | {place.backend or "" for place in places} | {b.backend for b in builds}
             backends |= {b.backend for b in base.builds} if flat(root) or machine.os == "macos" else set()
             cache.save(root, machine.system, asked, backends, builds)
             return _overlaid(base, builds, backends, "index", asked)
@@ -132,63 +103,15 @@ def _of_index(machine: Machine, request: Request, web: Web, failures: list[Failu
     return None
 
 
-def _places(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> Iterator[Place]:
-    """Give the folders of an index that are worth asking."""
-    if flat(root):
-        yield Place(root, None, root)
-        return
-    if machine.os == "macos":
-        index = str(machine.facts.pip.index_url or PYPI) if root == PYTORCH else f"{root}/cpu"
-        yield Place(index, None, "" if root == PYTORCH else index)
-        return
-    for channel in [root, f"{root}/nightly"] if request.pre else [root]:
-        for backend in _worth_asking(_served(channel, machine, request, web, failures), machine, request):
-            yield Place(f"{channel}/{backend}", backend, f"{channel}/{backend}")
-
-
-def _served(root: str, machine: Machine, request: Request, web: Web, failures: list[Failure]) -> set[str]:
-    """Find the backends of an index: by its listing, by the labels of its torch wheels, else by the catalog."""
-    if request.backend != "auto":
-        return {request.backend}
-    kinds = {"cpu", *(a.kind for a in machine.accelerators if a.supported)}
-    fixed = kinds & {"cpu", "xpu"}
-    if kinds == fixed:
-        return fixed
-    for url in (f"{root}/", f"{root}/torch/"):
-        try:
-            page = web.get(url, accept=ACCEPT)
-        except WebError as error:
-            failures.append(error.failure)
-            if error.failure.code in ("network-unreachable", "ssl-proxy-ca"):
-                return set()
-            continue
-        listed = links(page.body, page.kind, page.url)
-        found = {name for name in folders(listed) if BACKEND.fullmatch(name)}
-        found |= {named.label for file in map(file_of, listed) if file for named in names(file.name)}
-        if found := {name for name in found if BACKEND.fullmatch(name) and kind(name) in kinds}:
-            return fixed | found
-    return fixed | {b.backend for b in catalog.offers(machine.system).of("torch") if kind(b.backend) in kinds}
-
-
-def _worth_asking(backends: set[str], machine: Machine, request: Request) -> list[str]:
-    """Leave out what the catalog knows not to run here in any release; what it does not know is asked."""
-    situation = Situation(machine, request, Offers(()))
-    by_backend: dict[str, bool] = {}
-    for build in catalog.offers(machine.system).of("torch"):
-        by_backend[build.backend] = by_backend.get(build.backend, False) or judge(build, situation) is None
-    pinned = request.torch or request.backend != "auto"
-    return sorted(b for b in backends if pinned or b == "cpu" or by_backend.get(b, True))
-
-
 def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure], tell: Progress) -> Offers | None:
     """Ask everything that pip itself would look at."""
     pip = machine.facts.pip
-    places = [Place(_as_url(place), flat=True) for place in (*request.find_links, *(pip.find_links or ()))]
+    places = [Place(as_url(place), flat=True) for place in (*request.find_links, *(pip.find_links or ()))]
     if not request.offline:
         tell("Asking what pip is configured with")
     places += [Place(url) for url in (pip.index_url or PYPI, *(pip.extra_index_urls or ()))]
     places = [p for p in dict.fromkeys(places) if not request.offline or urlsplit(p.url).scheme == "file"]
-    found, _ = _ask(places, web, failures)
+    found, _ = ask(places, web, failures)
     builds = complete(builds_of(found, machine.system, web=web), web, machine.python)
     if not any(b.package == "torch" for b in builds):
         return None
@@ -197,7 +120,7 @@ def _of_pip(machine: Machine, request: Request, web: Web, failures: list[Failure
 
 def _at_hand(machine: Machine, request: Request, web: Web, failures: list[Failure]) -> list[Build]:
     """Give the builds in the places that were named besides the index."""
-    found, _ = _ask([Place(_as_url(place), flat=True) for place in request.find_links], web, failures)
+    found, _ = ask([Place(as_url(place), flat=True) for place in request.find_links], web, failures)
     return complete(builds_of(found, machine.system, web), web, machine.python)
 
 
@@ -215,49 +138,6 @@ def _of_cache(machine: Machine, request: Request, failures: list[Failure]) -> Of
         )
     other = "" if request.index_urls else ", and no other place that pip knows has torch"
     raise UnreachableError(sentence(first.message + other), HINTS.get(first.code, HINTS[""]), code=first.code)
-
-
-def _ask(places: Iterable[Place], web: Web, failures: list[Failure]) -> tuple[list[tuple[Place, WheelFile]], bool]:
-    """Read all pages at once; give the wheels that they list, and whether any page could be read."""
-    jobs = [(place, package) for place in places for package in (FAMILY if not place.flat else ("",))]
-    found: list[tuple[Place, WheelFile]] = []
-    reached = False
-    with ThreadPoolExecutor(THREADS) as pool:
-        for (place, package), answer in zip(
-            jobs, pool.map(lambda job: _listed(job[0], job[1], web), jobs), strict=True
-        ):
-            if isinstance(answer, Failure):
-                # That an index does not have a companion is no fault of it.
-                failures += [answer] if answer.code != "not-there" or package in ("torch", "") else []
-                continue
-            reached = True
-            found += [(place, file) for file in map(file_of, answer) if file]
-    return found, reached
-
-
-def _listed(place: Place, package: str, web: Web) -> list[Link] | Failure:
-    try:
-        if place.flat and urlsplit(place.url).scheme == "file":
-            return _folder(place.url)
-        page = web.get(place.url if place.flat else f"{place.url.rstrip('/')}/{package}/", accept=ACCEPT)
-    except WebError as error:
-        return error.failure
-    found = links(page.body, page.kind, page.url)
-    if package == "torch" and not any(file_of(link) for link in found):
-        text = f"{shown(page.url)} answers with a page that lists no wheels (the log-in page of a network, perhaps)"
-        return Failure(shown(place.url), "index-server-fault", text)
-    return found
-
-
-def _folder(url: str) -> list[Link]:
-    path = file_path(url)
-    if path.is_file():
-        return links(path.read_bytes(), "text/html", url)
-    return [Link(item.name, item.as_uri(), size=item.stat().st_size) for item in sorted(path.glob("*.whl"))]
-
-
-def _as_url(place: str) -> str:
-    return place if "://" in place else Path(place).expanduser().resolve().as_uri()
 
 
 def _overlaid(base: Offers, fresh: Iterable[Build], backends: Iterable[str], source: str, asked: str) -> Offers:

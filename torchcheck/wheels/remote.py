@@ -6,11 +6,14 @@ import ast
 import io
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.parser import HeaderParser
 from typing import Any
 
 from torchcheck.wheels.builds import Failure, WheelFile
-from torchcheck.wheels.web import Web, WebError
+from torchcheck.wheels.trouble import WebError
+from torchcheck.wheels.web import Web
 
 TAIL = 128 << 10
 """Bytes from the end that are read first: they hold the directory of most wheels."""
@@ -89,19 +92,30 @@ def members(web: Web, file: WheelFile, names: tuple[str, ...]) -> dict[str, str]
     Raises:
         WebError: the wheel cannot be read.
     """
+    with _opened(web, file) as archive:
+        there = set(archive.namelist())
+        return {name: _text(archive, name) for name in names if name in there}
+
+
+def targets(web: Web, file: WheelFile) -> tuple[str, ...]:
+    """Give the gfx targets that the files of kernels in a ROCm wheel are named after; none where ROCm is not bundled.
+
+    Raises:
+        WebError: the wheel cannot be read.
+    """
+    with _opened(web, file) as archive:
+        found = {target for name in archive.namelist() for target in re.findall(r"gfx[0-9a-f]{3,4}(?![0-9a-z])", name)}
+    return tuple(sorted(found, key=lambda target: (len(target), target)))
+
+
+@contextmanager
+def _opened(web: Web, file: WheelFile) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(RangeFile(web, file.url, file.size)) as archive:
-            there = set(archive.namelist())
-            wanted = [name for name in names if name in there]
-            if "METADATA" in names:
-                wanted += [name for name in there if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
-            return {
-                name.rpartition("/")[2] if name.endswith("/METADATA") else name: _text(archive, name) for name in wanted
-            }
+            yield archive
     except (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, OSError) as error:
-        raise WebError(
-            Failure(file.url, "index-server-fault", f"{file.name} is no readable wheel ({error})")
-        ) from error
+        text = f"{file.name} is no readable wheel ({error})"
+        raise WebError(Failure(file.url, "index-server-fault", text)) from error
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:
@@ -117,11 +131,17 @@ def metadata(web: Web, file: WheelFile) -> dict[str, list[str]]:
     if file.metadata:
         text = web.get(f"{file.url}.metadata").body.decode("utf-8", errors="replace")
     else:
-        text = members(web, file, ("METADATA",)).get("METADATA", "")
+        text = _metadata_within(web, file)
     found: dict[str, list[str]] = {}
     for key, value in HeaderParser().parsestr(text, headersonly=True).items():
         found.setdefault(key.lower(), []).append(str(value))
     return found
+
+
+def _metadata_within(web: Web, file: WheelFile) -> str:
+    with _opened(web, file) as archive:
+        name = next((n for n in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n)), None)
+        return _text(archive, name) if name else ""
 
 
 def backend_of(package: str, version_py: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import configparser
 import os
-import socket
 import ssl
 import sys
 import time
@@ -22,25 +21,15 @@ from urllib.request import url2pathname
 
 from torchcheck import __version__
 from torchcheck.wheels.builds import Failure
+from torchcheck.wheels.trouble import WebError, failed, shown
 
 PATIENCE = 6.0
 """Seconds that a server may be silent."""
 PAUSES = (0.3, 0.9)
 """Seconds before the second and third attempt."""
 LARGEST = 64 << 20
-AGAIN = {408, 425, 429, 500, 502, 503, 504}
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class WebError(Exception):
-    """A page could not be read; `failure` says why."""
-
-    def __init__(self, failure: Failure, *, again: bool = False) -> None:
-        """Keep the failure, and whether another attempt may help."""
-        super().__init__(failure.message)
-        self.failure = failure
-        self.again = again
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ class Web:
                 found = answer.headers
                 return Page(answer.url, found.get("Content-Type", ""), body, {k.lower(): v for k, v in found.items()})
         except (OSError, HTTPException, ValueError) as error:
-            raise _failed(url, error) from error
+            raise failed(url, error) from error
 
     def _read(self, answer: HTTPResponse, url: str) -> bytes:
         """Read to the end; a server that lets bytes trickle past the deadline is given up."""
@@ -170,39 +159,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return followed
 
 
-def _failed(url: str, error: Exception) -> WebError:
-    """Say what an exception of the network means."""
-    where = shown(url)
-    if isinstance(error, urllib.error.HTTPError):
-        return _status(where, error.code)
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        expired = "expired" in reason.verify_message
-        text = f"the certificate of {where} is not trusted ({reason.verify_message})"
-        return WebError(Failure(where, "index-server-fault" if expired else "ssl-proxy-ca", text))
-    if isinstance(reason, ssl.SSLError):
-        return WebError(Failure(where, "ssl-proxy-ca", f"no secure connection to {where} ({reason.reason or reason})"))
-    if isinstance(reason, TimeoutError):
-        return WebError(Failure(where, "network-unreachable", f"{where} did not answer in time"))
-    if isinstance(reason, socket.gaierror):
-        host = urlsplit(where).hostname
-        return WebError(Failure(where, "network-unreachable", f"the name {host} cannot be resolved"))
-    text = str(getattr(reason, "strerror", None) or reason or type(reason).__name__)
-    again = not isinstance(reason, ConnectionRefusedError)
-    return WebError(Failure(where, "network-unreachable", f"{where} cannot be reached ({text})"), again=again)
-
-
-def _status(where: str, status: int) -> WebError:
-    texts = {
-        401: ("index-forbidden", "asks for a user name and password"),
-        403: ("index-forbidden", "refuses to answer (HTTP 403)"),
-        404: ("not-there", "does not exist (HTTP 404)"),
-        407: ("ssl-proxy-ca", "is behind a proxy that asks for a password (HTTP 407)"),
-    }
-    code, text = texts.get(status, ("index-server-fault", f"answers with an error of its own (HTTP {status})"))
-    return WebError(Failure(where, code, f"{where} {text}"), again=status in AGAIN)
-
-
 def _file(url: str, span: tuple[int, int] | None) -> Page:
     """Read a file: URL; of a folder its index.html, as pip does."""
     path = file_path(url)
@@ -231,12 +187,6 @@ def _with_credentials(url: str) -> tuple[str, dict[str, str]]:
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-
-
-def shown(url: str) -> str:
-    """Give a URL without the password that it may hold."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 def pip_settings(files: Iterable[str]) -> dict[str, str]:
