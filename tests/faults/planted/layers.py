@@ -125,7 +125,7 @@ def dropout_rate():
 @fault()
 def lstm_forget_gate():
     """An LSTM swaps its input and forget gates."""
-    original = torch._Vfunctional.lstm
+    original = torch._VF.lstm
 
     def lstm(x, hidden, params, *rest):
         return (
@@ -134,7 +134,7 @@ def lstm_forget_gate():
             else original(x, hidden, params, *rest)
         )
 
-    torch._Vfunctional.lstm = lstm
+    torch._VF.lstm = lstm
 
 
 def _swapped(p):
@@ -145,7 +145,7 @@ def _swapped(p):
 @fault()
 def gru_reset_after():
     """A GRU gives its update gate's complement."""
-    original = torch._Vfunctional.gru
+    original = torch._VF.gru
 
     def gru(x, hidden, params, *rest):
         if not isinstance(params, (list, tuple)):
@@ -156,7 +156,7 @@ def gru_reset_after():
             flipped.append(torch.cat([r, -z, n], 0))
         return original(x, hidden, flipped, *rest)
 
-    torch._Vfunctional.gru = gru
+    torch._VF.gru = gru
 
 
 @fault()
