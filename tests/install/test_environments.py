@@ -28,7 +28,7 @@ def uv() -> str:
         pytest.skip(error.message)
 
 
-@pytest.mark.parametrize("name", ["env", "mon env é 环境"])
+@pytest.mark.parametrize("name", [pytest.param("env", marks=pytest.mark.slow), "mon env é 环境"])
 def test_an_environment_is_made_and_then_found(tmp_path: Path, name: str) -> None:
     python = venv.make(str(tmp_path / name), sys.executable)
     assert run(target_of(python), "import pip; print('here')") == "here"

@@ -194,3 +194,14 @@ def test_a_slow_line_is_told_and_borne(target: Target, shop: LocalIndex, monkeyp
     result = apply(plan, target, on_event=heard.append)
     assert result.outcome == "installed"
     assert [event["code"] for event in heard if event["event"] == "warning"] == ["slow-download"]
+
+
+def test_a_plain_index_that_the_user_configured_is_the_users_business(
+    target: Target, trusted: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalIndex() as plain:
+        plain.add("simple", *sympy_wheels())
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", plain.url("simple"))
+        plan = plan_of(target.python, WANTED, "--index-url", trusted.url("whl/cpu"), backend="cpu")
+        assert apply(plan, target).outcome == "installed"
+        assert plain.requests

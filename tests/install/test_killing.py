@@ -31,8 +31,8 @@ WORKS = "import torch, torchvision, torchaudio; print(torch.__version__)"
 def large() -> Iterator[LocalIndex]:
     """Give two releases with some hundred files each, so that there are moments in their installation."""
     with LocalIndex() as index:
-        index.add("whl/cpu", *trio("2.14.1", "0.29.1", "2.11.0", "cpu", bulk=400), *sympy_wheels()[::2])
-        index.add("whl/cu130", *trio("2.15.0", "0.29.2", "2.11.0", "cu130", bulk=500), *sympy_wheels())
+        index.add("whl/cpu", *trio("2.14.1", "0.29.1", "2.11.0", "cpu", bulk=200), *sympy_wheels()[::2])
+        index.add("whl/cu130", *trio("2.15.0", "0.29.2", "2.11.0", "cu130", bulk=250), *sympy_wheels())
         index.add("whl/cu130", sympy_wheels()[1])
         yield index
 

@@ -40,8 +40,14 @@ def without_constraints(files: dict[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if name != "torchcheck-constraints.txt"}
 
 
-def test_install_upgrade_switch_downgrade_and_nothing_to_do(target: Target, index: LocalIndex) -> None:
-    for release, backend in ((0, "cpu"), (1, "cpu"), (1, "cu130"), (0, "cu130")):
+STEPS = [[(0, "cpu"), (1, "cu130")], [(0, "cpu"), (1, "cpu"), (1, "cu130"), (0, "cu130"), (0, "cpu")]]
+
+
+@pytest.mark.parametrize("steps", [STEPS[0], pytest.param(STEPS[1], marks=pytest.mark.slow)], ids=["two", "many"])
+def test_install_upgrade_switch_downgrade_and_nothing_to_do(
+    target: Target, index: LocalIndex, steps: list[tuple[int, str]]
+) -> None:
+    for release, backend in steps:
         result = apply(planned(target, index, release, backend), target)
         assert result.outcome == "installed"
         assert result.changed["torch"][1] == family(release, backend)["torch"]
@@ -49,12 +55,13 @@ def test_install_upgrade_switch_downgrade_and_nothing_to_do(target: Target, inde
         assert check(target) == "No broken requirements found."
         assert not any("~" in name for name in contents(target))
     index.forgive()
-    assert apply(planned(target, index, 0, "cu130"), target) == Installed(
+    assert apply(planned(target, index, *steps[-1]), target) == Installed(
         "unchanged", {}, constraints=str(Path(target.paths["data"]) / "torchcheck-constraints.txt")
     )
     assert index.requests == [], "nothing to do, and yet the index was asked"
 
 
+@pytest.mark.slow
 def test_dependencies_that_suit_are_not_touched(target: Target, index: LocalIndex, tmp_path: Path) -> None:
     old = sympy_wheels()[0]
     (tmp_path / old.filename).write_bytes(old.data)
@@ -65,7 +72,9 @@ def test_dependencies_that_suit_are_not_touched(target: Target, index: LocalInde
     assert result.changed["mpmath"] == (None, "1.3.0")
 
 
-@pytest.mark.parametrize("version", [(20, 0), None], ids=["a pip without reports", "this pip"])
+@pytest.mark.parametrize(
+    "version", [(20, 0), pytest.param(None, marks=pytest.mark.slow)], ids=["a pip without reports", "this pip"]
+)
 def test_an_old_pip_leaves_suitable_dependencies_too(
     torch_target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int] | None
 ) -> None:
@@ -103,6 +112,7 @@ def test_a_first_installation_that_fails_its_proof_stays_and_says_so(target: Tar
     assert run(target, ALL) == "2.15.0+cpu"
 
 
+@pytest.mark.slow
 def test_what_did_not_work_before_is_no_reason_to_go_back(torch_target: Target, index: LocalIndex) -> None:
     result = apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=lambda: False, worked=False)
     assert result.outcome == "unproven"
@@ -147,6 +157,7 @@ def test_a_journal_left_behind_is_undone_by_the_next_installation(
     assert run(torch_target, ALL) == "2.14.1+cpu"
 
 
+@pytest.mark.slow
 def test_a_first_installation_interrupted_in_its_proof_is_kept(
     target: Target, index: LocalIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +248,7 @@ def test_two_at_once_take_turns(target: Target, index: LocalIndex) -> None:
     assert run(target, ALL) == "2.15.0+cpu"
 
 
+@pytest.mark.slow
 def test_other_commands_do_not_wait_for_an_installation(target: Target, index: LocalIndex) -> None:
     answers: list[str | None] = []
     plan = planned(target, index, 0, "cpu")
@@ -247,16 +259,29 @@ def test_other_commands_do_not_wait_for_an_installation(target: Target, index: L
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders without write permission are a matter of POSIX")
 def test_a_target_that_may_not_be_written(torch_target: Target, index: LocalIndex) -> None:
-    site = Path(torch_target.paths["purelib"])
     if os.geteuid() == 0:
         pytest.skip("root may write everywhere")
+    site = Path(torch_target.paths["purelib"])
     site.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
-        with pytest.raises(TargetError) as caught:
-            apply(planned(torch_target, index, 1, "cpu"), torch_target)
+        error = refused(torch_target, index)
     finally:
         site.chmod(stat.S_IRWXU)
-    assert (caught.value.code, caught.value.exit_code) == ("not-writable", Exit.NO_PLAN)
+    assert (error.code, error.exit_code) == ("not-writable", Exit.NO_PLAN)
+
+
+def refused(target: Target, index: LocalIndex) -> TargetError:
+    with pytest.raises(TargetError) as caught:
+        apply(planned(target, index, 1, "cpu"), target)
+    return caught.value
+
+
+def test_a_target_on_a_disk_mounted_read_only(small_disk: Path, index: LocalIndex) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(small_disk / "env")], check=True, timeout=60)
+    target = target_of(python_in(small_disk / "env"))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    error = refused(target, index)
+    assert (error.code, error.exit_code) == ("not-writable", Exit.NO_PLAN)
 
 
 @pytest.fixture
@@ -323,6 +348,7 @@ def test_offline_from_a_folder_of_wheels(target: Target, tmp_path: Path, index: 
     assert "torch==2.15.0+cpu" in freeze.stdout, "no traces of the staging folder"
 
 
+@pytest.mark.slow
 def test_the_constraints_keep_others_from_replacing_the_family(target: Target, index: LocalIndex) -> None:
     result = apply(planned(target, index, 0, "cpu"), target)
     index.add("whl/cpu", make_wheel("greedy", "1.0", requires=["torch>=2.15"], files={"greedy.py": ""}))
@@ -396,6 +422,7 @@ def test_a_wheel_that_climbs_out_of_its_folder(target: Target, local_index: Loca
     assert caught.value.code == "wheel-lies"
 
 
+@pytest.mark.slow
 def test_a_companion_of_another_build_is_seen_by_the_proof(target: Target, local_index: LocalIndex) -> None:
     local_index.add("whl/cpu", torch_wheel("2.15.0+cpu"), *sympy_wheels())
     local_index.add("whl/cpu", companion_wheel("torchvision", "0.29.2+cu130", torch="2.15.0"))
@@ -405,7 +432,7 @@ def test_a_companion_of_another_build_is_seen_by_the_proof(target: Target, local
     assert result.outcome == "unproven"
 
 
-@pytest.mark.parametrize("hurt", ["gone", "cut"])
+@pytest.mark.parametrize("hurt", ["gone", pytest.param("cut", marks=pytest.mark.slow)])
 def test_damaged_files_are_no_installation_in_place(torch_target: Target, index: LocalIndex, hurt: str) -> None:
     file = Path(torch_target.paths["purelib"]) / "torch" / "cuda" / "__init__.py"
     file.unlink()

@@ -133,7 +133,9 @@ class Pip:
         plain = [url for url in urls if url.startswith("http://")]
         log = self._peek()
         visited = re.findall(r"Starting new HTTP connection \(\d+\): ([^\s:]+)", log)
-        chosen = " ".join(re.findall(r"Looking in (?:indexes|links): (.*)", log))  # the user's pip may have plain ones
+        # Plain places that the user's own pip is configured with are the user's business.
+        named = " ".join(re.findall(r"Looking in (?:indexes|links): (.*)", log))
+        chosen = {urlsplit(url).hostname for url in re.findall(r"http://[^\s,]+", named)}
         led = [place for place in (*plain, *visited) if (urlsplit(place).hostname or place) not in chosen]
         if secure and led:
             raise insecure(led[0])
