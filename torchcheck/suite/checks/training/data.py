@@ -173,10 +173,20 @@ def _with_workers(context: Context, method: str) -> None:
     context.exact([len(set(seeds[:2]))], [2], what="workers have seeds of their own")
     if method == "fork":  # a class made inside a function cannot be sent to a new process
         shared = data.DataLoader(stream(context.torch), batch_size=4, num_workers=2, multiprocessing_context=method)
+        again = [_seeds(context, method, seed) for seed in (18, 19, 18)]
+        context.true(again[0] != again[1], what="another seed gives workers other seeds")
+        context.exact(again[2], again[0], what="the same seed gives workers the same numbers")
         whole = sorted(i for b in shared for i in b.tolist())
         context.exact(whole, [*range(23)], what="iterable dataset, each number once")
     with contextlib.suppress(AttributeError):
         loader._iterator._shutdown_workers()  # noqa: SLF001 - ends the processes now, not at garbage collection
+
+
+def _seeds(context: Context, method: str, seed: int) -> list[int]:
+    context.torch.manual_seed(seed)
+    options = {"num_workers": 1, "multiprocessing_context": method, "timeout": 60}
+    (batch,) = context.torch.utils.data.DataLoader(Numbers(3), batch_size=3, **options)
+    return [int(v) for name in ("seed", "drawn", "python") for v in batch[name]]
 
 
 @check(oracle="counting", devices="cpu", timeout=120)
