@@ -71,6 +71,7 @@ class Python:
     site_packages: Text = UNKNOWN
     writable: Flag = UNKNOWN
     platform_tags: Names = UNKNOWN
+    build: Text = UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,7 @@ def describe(check_files):
     home = os.path.dirname(os.path.abspath(sys.executable or ""))
     answer = {
         "version": version(),
+        "build": " ".join(sys.version.split()),
         "implementation": getattr(getattr(sys, "implementation", None), "name", "cpython"),
         "bits": struct.calcsize("P") * 8,
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),

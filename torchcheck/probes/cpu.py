@@ -24,6 +24,8 @@ ARM_PARTS = {
 }  # fmt: skip
 """MIDR_EL1's part numbers of Arm's own cores, as util-linux lscpu names them."""
 NODES = "/sys/devices/system/node"
+CACHE_KINDS = {"Data": "d", "Instruction": "i"}
+CACHES = "/sys/devices/system/cpu/cpu0/cache"
 WINDOWS = r"HKLM\HARDWARE\DESCRIPTION\System\CentralProcessor"
 
 
@@ -49,8 +51,19 @@ def _linux(host: Host) -> Cpu:
         numa_nodes=sum(bool(re.fullmatch(r"node\d+", name)) for name in host.list(NODES) or ()) or UNKNOWN,
         stepping=" ".join(first[name] for name in ("cpu family", "model", "stepping") if name in first) or UNKNOWN,
         mhz=first.get("cpu MHz", UNKNOWN),
-        cache=first.get("cache size", UNKNOWN),
+        cache=caches(host) or first.get("cache size", UNKNOWN),
     )
+
+
+def caches(host: Host) -> str | None:
+    """List the caches that the first processor sees: "L1d 48K, L1i 32K, L2 2048K, L3 260M"."""
+    found = []
+    for index in (name for name in host.list(CACHES) or () if name.startswith("index")):
+        level, kind, size = (
+            (host.read(f"{CACHES}/{index}/{name}") or "").strip() for name in ("level", "type", "size")
+        )
+        found.append(f"L{level}{CACHE_KINDS.get(kind, '')} {size}" if level else "")
+    return ", ".join(filter(None, found)) or None
 
 
 def cpuinfo(text: str) -> list[dict[str, str]]:

@@ -61,6 +61,7 @@ def describe(host: Host, executable: str, said: Mapping[str, Any]) -> Python:
         site_packages=said.get("paths", {}).get("purelib", UNKNOWN),
         writable=said.get("writable", UNKNOWN),
         platform_tags=_platform.tags(host, said),
+        build=said.get("build", UNKNOWN),
     )
 
 

@@ -19,6 +19,7 @@ TOOLS = {
     "cl": (r"(?:Version|Versión) (\d+\.\d+\.\d+)", ""),
 }
 """Program to the pattern of its version and the argument that makes it tell."""
+CUDNN_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/local/cuda/lib64")
 APPLE_TOOLS = "/Library/Developer/CommandLineTools"
 
 
@@ -34,8 +35,15 @@ def probe(asked: Asked) -> dict[str, Any]:
         and host.kind("/Applications/Xcode.app") != "dir"
     )
     names = [name for name in TOOLS if not (stubs and name in {"gcc", "clang"})]
-    found = {name: version(host, name) for name in names}
+    found = {name: version(host, name) for name in names} | {"cudnn": cudnn(host)}
     return {"tools": {name: known for name, known in found.items() if known}}
+
+
+def cudnn(host: Host) -> str | None:
+    """Give the version of a cuDNN that is installed in the system, beside the one that torch's wheels bring."""
+    places = (host.link(f"{folder}/libcudnn.so.{major}") for folder in CUDNN_FOLDERS for major in (9, 8))
+    found = next((re.search(r"libcudnn\.so\.(\d+\.\d+\.\d+)$", place) for place in places if place), None)
+    return found[1] if found else None
 
 
 def version(host: Host, name: str) -> str | None:
