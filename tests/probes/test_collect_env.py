@@ -52,7 +52,7 @@ NOT_COMPARED = {
     "L1d cache": "cpu.cache", "L1i cache": "cpu.cache", "L2 cache": "cpu.cache", "L3 cache": "cpu.cache",
     "CPU max MHz": "cpu.mhz is what it ran at", "CPU min MHz": "cpu.mhz is what it ran at", "CPU(s) scaling MHz": "as above",
     "[conda]": "conda", "[pip3]": "packages, all of them and with local labels",
-    "cuDNN version": "torch.cudnn and torch.libraries are of the one that was loaded, tools.cudnn is of the system",
+    "cuDNN version": "torch.cudnn is that of the one that was loaded, tools.cudnn that of the system",
     "GPU models and configuration": "gpus",
 }  # fmt: skip
 LEFT_OUT = {
