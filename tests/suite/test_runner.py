@@ -12,7 +12,8 @@ import time
 import psutil
 import pytest
 
-from torchcheck.errors import Exit
+from torchcheck.errors import Exit, TargetError
+from torchcheck.verify import outcome, runner
 
 REST = {"tiny.before": "pass", "tiny.after/float32": "pass", "tiny.after/float64": "pass"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals have these names on POSIX alone")
@@ -182,3 +183,27 @@ def test_every_way_for_a_check_to_end(verify):
     assert run.results["judged.chatty"]["detail"].endswith("a remark")
     assert run.results["judged.chatty"]["figures"] == {"curve": [1, 2]}
     assert json.loads(json.dumps(run.outcome.as_json(), allow_nan=False))["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("kind", ["sound", "exits"])
+def test_two_workers_share_the_work(verify, kind):
+    alone, shared = verify(kind, workers=1), verify(kind, workers=2)
+    assert shared.statuses == alone.statuses
+    results = [event for event in shared.events if event["event"] == "result"]
+    assert len(results) == len(shared.results)  # what both ran is told once
+    assert shared.events[0]["event"] == "hello"
+    assert shared.events[-1]["event"] == "bye"
+
+
+def test_an_interpreter_that_is_none_proves_nothing(tmp_path):
+    with pytest.raises(TargetError, match="cannot be started"):
+        runner.run(str(tmp_path / "no-such-python"), runner.Job(), lambda _: None)
+
+
+@posix
+def test_a_program_that_is_no_python(tmp_path):
+    events = []
+    runner.run("/bin/echo", runner.Job(timeout=5), events.append)
+    told = outcome.summarize(events)
+    assert told.verdict == "unusable"
+    assert "died without running anything" in told.notes[0]

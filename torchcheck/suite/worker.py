@@ -4,7 +4,7 @@ Started by path, `python …/suite/worker.py [FOLDER…]`, in an interpreter tha
 library and torch only. The job is one JSON object on stdin; the events go to a private copy of stdout, while descriptor
 1 itself is turned over to stderr, so that what Python or C++ prints ends in the log and never between two events.
 
-    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "timeout"}
+    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "timeout", "reverse"}
     events  loaded {plan}     before torch is imported: what would run on the devices as they were asked for
             start {id, device, dtype}, result {…}
             hello {torch, python, devices, lacking, plan}
@@ -16,6 +16,7 @@ A FOLDER holds further check modules, as if they lay in `checks`. `--list` print
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import importlib.util
 import json
@@ -79,6 +80,9 @@ class Worker:
         torch = self._prepare()
         if torch is None:
             return self.send("bye", poisoned=None)
+        # torch and what it imports later are a million objects that live to the end: going through all of them again
+        # and again for the garbage that checks leave costs as much as the checks. Young garbage is still collected.
+        gc.set_threshold(50_000, 1_000, 1_000)
         devices, lacking = self._devices(torch)
         items = self.plan.items(self.chosen, [*devices, *lacking])
         self.send(
@@ -117,7 +121,9 @@ class Worker:
         return result
 
     def _run_all(self, items: list[Any], torch: Any, lacking: dict[str, str]) -> str | None:
-        for item in items:
+        # Accelerators first: a second worker, which has the CPU's checks alone, comes from the end.
+        ordered = sorted(items, key=lambda item: item.device == "cpu")
+        for item in reversed(ordered) if self.job.get("reverse") else ordered:
             if item.key in self.done or item.check.id in self.plan.PREPARATION:
                 continue
             if item.device in lacking:
