@@ -482,3 +482,15 @@ def test_a_rocm_build_without_kernels_of_its_own_has_those_of_its_rocm(mirror) -
     amd = {"gpus": [{"vendor": "amd", "gfx": "gfx1100"}], "drivers": {"amd": {"kfd": True}}}
     asked = Request(packages=("torch",), index_urls=request.index_urls)
     assert made(facts(**amd), asked).packages == {"torch": "2.20.0+rocm7.2"}
+
+
+def test_a_macs_index_is_read_with_all_its_history(local_index) -> None:
+    """What is older than anything that is planned is passed over, not looked into."""
+    mac = {"python": "cp312", "platform": "macosx_11_0_arm64"}
+    old = [torch_wheel(version, **mac) for version in ("1.13.1", "0.4.1", "2.0.1")]
+    local_index.add("simple", *old, torch_wheel("2.15.0", **mac), torch_wheel("2.99.0", **mac))
+    system = {"os": "macos", "machine": "arm64", "version": "15.1"}
+    machine = facts(system=system, gpus=[{"vendor": "apple"}], pip={"index_url": local_index.url("simple")})
+    apple = made(machine, Request(packages=("torch",)))
+    assert (apple.backend, apple.packages) == ("mps", {"torch": "2.99.0"})
+    assert not local_index.asked("*.whl") or all(r.method == "HEAD" for r in local_index.asked("*.whl"))

@@ -39,10 +39,14 @@ def builds_of(found: Iterable[tuple[Place, WheelFile]], system: str, web: Web | 
     for place, file in found:
         for named in names(file.name):
             if named.package in FAMILY and named.system == system:
-                for backend in _backends(named, place, file, web):
+                for backend in _backends(named, place, file, web) if _current(named) else ():
                     key = (named.package, named.version, named.label, backend, named.minimum, place.index)
                     groups.setdefault(key, []).append((named, file))
     return [_build(key, files, system) for key, files in groups.items()]
+
+
+def _current(named: Named) -> bool:
+    return parse(named.version) >= parse(catalog.oldest(named.package))
 
 
 def _backends(named: Named, place: Place, file: WheelFile, web: Web | None) -> tuple[str, ...]:

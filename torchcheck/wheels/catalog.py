@@ -42,6 +42,12 @@ def newest(package: str = "torch") -> str:
     return str(data("pypi")["releases"][package][-1]["version"])
 
 
+@cache
+def oldest(package: str) -> str:
+    """Oldest release of a package that the catalog knows; what is older is not planned."""
+    return str(data("pypi")["releases"][package][0]["version"])
+
+
 def date() -> str:
     """Date of the newest torch in the catalog."""
     return str(data("pypi")["releases"]["torch"][-1]["uploaded"])
@@ -158,7 +164,8 @@ def built_for(package: str, version: str) -> str | None:
 @cache
 def mps_floor(version: str) -> str:
     """Oldest macOS on which the MPS backend of a release works."""
-    return next(str(row["macos"]) for row in data("backends")["mps"]["rows"] if within(row["torch"], version))
+    rows = data("backends")["mps"]["rows"]
+    return next((str(row["macos"]) for row in rows if within(row["torch"], version)), str(rows[-1]["macos"]))
 
 
 def illegal_on_old_arm(version: str) -> bool:
