@@ -50,7 +50,7 @@ NOT_COMPARED = {
     "Vendor ID": "cpu.vendor, by its name",
     "Core(s) per socket": "cpu.cores_physical",
     "L1d cache": "cpu.cache", "L1i cache": "cpu.cache", "L2 cache": "cpu.cache", "L3 cache": "cpu.cache",
-    "CPU max MHz": "cpu.mhz is what it ran at", "CPU min MHz": "cpu.mhz is what it ran at", "CPU(s) scaling MHz": "as above",
+    "CPU max MHz": "cpu.mhz is what it ran at", "CPU min MHz": "as above", "CPU(s) scaling MHz": "as above",
     "[conda]": "conda", "[pip3]": "packages, all of them and with local labels",
     "cuDNN version": "torch.cudnn is that of the one that was loaded, tools.cudnn that of the system",
     "GPU models and configuration": "gpus",
