@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
@@ -44,15 +43,27 @@ def test_pip_takes_the_lock_with_hashes_required(local_index, tmp_path: Path, mo
     text = lock(made, lines, name="lock.txt")
     assert text.startswith("# torch 2.15.0+cpu, torchvision 0.29.2+cpu, torchaudio 2.11.0+cpu for cpu, on ")
     (tmp_path / "lock.txt").write_text(text, encoding="utf-8")
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    command = [python, "-m", "pip", "install", "--isolated", "--require-hashes", "-r", tmp_path / "lock.txt", "-q"]
-    subprocess.run(command, check=True, timeout=120)
-    shown = subprocess.run([python, "-c", "import torch; print(torch.__version__)"], capture_output=True, check=True)
-    assert shown.stdout.decode().strip() == "2.15.0+cpu"
+    place = tmp_path / "site"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--isolated",
+        "--require-hashes",
+        "-r",
+        tmp_path / "lock.txt",
+        "-q",
+    ]
+    subprocess.run([*command, "--target", place], check=True, timeout=120)
+    shown = [sys.executable, "-c", "import torch; print(torch.__version__, torch.__file__)"]
+    said = subprocess.run(shown, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(place)})
+    assert said.stdout.decode().startswith("2.15.0+cpu")
+    assert str(place) in said.stdout.decode()
 
     (tmp_path / "lock.txt").write_text(text.replace(digests["torch==2.15.0+cpu"][:8], "0" * 8), encoding="utf-8")
-    again = subprocess.run([*command, "--force-reinstall", "--no-cache-dir"], capture_output=True, check=False)
+    other = ["--target", tmp_path / "other", "--no-cache-dir"]
+    again = subprocess.run([*command, *other], capture_output=True, check=False)
     assert again.returncode
     assert b"HASHES" in again.stderr
 

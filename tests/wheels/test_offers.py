@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from local_index import CERTIFICATE, LocalIndex
 from local_wheels import companion_wheel, make_wheel, native_tag, torch_wheel, trio
 
 from torchcheck.errors import Exit, UnreachableError
-from torchcheck.facts import Facts, from_json
+from torchcheck.facts import Facts, from_json, to_json
 from torchcheck.wheels import offers as wheels_offers
 from torchcheck.wheels.offers import collect, remembered
 from torchcheck.wheels.plan import Plan, Request, plan
@@ -494,3 +497,19 @@ def test_a_macs_index_is_read_with_all_its_history(local_index) -> None:
     apple = made(machine, Request(packages=("torch",)))
     assert (apple.backend, apple.packages) == ("mps", {"torch": "2.99.0"})
     assert not local_index.asked("*.whl") or all(r.method == "HEAD" for r in local_index.asked("*.whl"))
+
+
+def test_the_command_line_plans_a_release_that_is_newer_than_itself(mirror, tmp_path) -> None:
+    index, request = mirror
+    index.add("whl/cu150", torch_wheel("2.99.0+cu150", architectures=TABLE, **HERE))
+    index.add("whl/cu150", companion_wheel("torchvision", "0.99.0+cu150", torch="2.99.0", **HERE))
+    index.add("whl/cu150", companion_wheel("torchaudio", "2.11.0+cu150", torch=None, **HERE))
+    machine = tmp_path / "gpu node.json"
+    machine.write_text(json.dumps(to_json(facts("NVIDIA GeForce RTX 4090", "800.10", "15.1"))))
+    command = [sys.executable, "-m", "torchcheck", "plan", "--refresh", "--json", "--machine", str(machine)]
+    ran = subprocess.run([*command, "--index-url", *request.index_urls], capture_output=True, timeout=60, check=False)
+    document = json.loads(ran.stdout)
+    assert ran.returncode == document["exit_code"] == 0
+    assert document["data"]["packages"]["torch"] == "2.99.0+cu150"
+    assert document["data"]["index_url"] == index.url("whl/cu150")
+    assert document["data"]["download_bytes"] is None  # what its libraries weigh, nobody has measured
