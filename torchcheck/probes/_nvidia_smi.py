@@ -63,9 +63,9 @@ def find(host: Host) -> str | None:
 
 
 def banner(text: str) -> tuple[str | None, str | None]:
-    """Read "Driver Version: 581.57  CUDA Version: 13.0" out of the table's head."""
-    driver = re.search(r"Driver Version:\s*(\d+(?:\.\d+)+)", text)
-    cuda = re.search(r"CUDA Version:\s*(\d+\.\d+)", text)
+    """Read "Driver Version: 581.57  CUDA Version: 13.0" out of the table's head; R610 calls them KMD and CUDA UMD."""
+    driver = re.search(r"(?:Driver|KMD) Version\s*:\s*(\d+(?:\.\d+)+)", text)
+    cuda = re.search(r"CUDA(?: UMD)? Version\s*:\s*(\d+\.\d+)", text)
     return driver[1] if driver else None, cuda[1] if cuda else None
 
 
