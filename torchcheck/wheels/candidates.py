@@ -99,17 +99,18 @@ def worth(torch: Build, situation: Situation) -> int:
     if family == "cpu":
         return 0
     if family == "mps":
-        return RANKS["mps", True] if metal(torch, situation) else 1
+        # For macOS 12 only torch up to 2.4 has a working MPS; a current torch on the processor is worth more by now.
+        current = torch.release >= parse("2.5")
+        return RANKS["mps", True] if current and metal(torch, situation) else 1
     usable = [a for a in situation.machine.of(family) if a.supported and not a.trouble]
     usable = [a for a in usable if family == "xpu" or has_kernels(torch, a)]
     return max((RANKS[a.kind, a.integrated] for a in usable if not (a.integrated and _waits(situation))), default=-1)
 
 
 def metal(torch: Build, situation: Situation) -> bool:
-    """Say whether the MPS of a torch works on this macOS; what is older than 2.5 is not chosen for it any more."""
+    """Say whether the MPS of a torch works on this macOS."""
     have = situation.machine.oldest
-    floor = max(numbers(catalog.mps_floor(torch.version)), (13, 0))
-    return have is None or have >= floor
+    return have is None or have >= numbers(catalog.mps_floor(torch.version))
 
 
 def _waits(situation: Situation) -> bool:
