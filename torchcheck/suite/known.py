@@ -93,7 +93,7 @@ DEFECTS: tuple[Defect, ...] = (
         "the fused SGD for float16 and bfloat16 on the CPU updates no full SIMD block: most lanes stay as they were",
         "leave out fused=True for SGD in half precision, or use torch 2.14 or later",
         link="https://github.com/pytorch/pytorch/issues/191763",
-        since="2.12.1",
+        since="2.4",
         fixed="2.14",
         dtypes=("bfloat16", "float16"),
         devices=("cpu",),
@@ -128,6 +128,22 @@ DEFECTS: tuple[Defect, ...] = (
         " resumed in half precision differs from training that went on",
         "keep master weights in float32",
         dtypes=("bfloat16", "float16"),
+    ),
+    Defect(
+        "optimizers.adagrad.added",
+        "Adagrad makes its state when it is built: a parameter group that is added later cannot be stepped",
+        "give Adagrad all its groups when it is built",
+        link="https://github.com/pytorch/pytorch/issues/53712",
+        fixed="2.13",
+        what="the added group can be stepped",
+    ),
+    Defect(
+        "schedules.*.tensor_rate",
+        "schedulers take a learning rate that is a tensor for their initial rate without copying it, and write into it",
+        "give the optimizer its rate as a number",
+        link="https://github.com/pytorch/pytorch/issues/162359",
+        fixed="2.13",
+        what="rate of group *",
     ),
 )
 

