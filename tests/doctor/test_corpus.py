@@ -61,7 +61,7 @@ def timestamped(text: str) -> str:
 
 @pytest.mark.parametrize("change", [coloured, windows_lines, in_noise])
 def test_the_form_of_a_text_changes_nothing(change: Callable[[str], str]):
-    for case in EVERY if change is not in_noise else random.Random(4).sample(EVERY, 40):
+    for case in EVERY if change is not in_noise else random.Random(4).sample(EVERY, 12):
         if case["log"]:
             changed = diagnose(from_json(case["facts"]), change(case["log"]))
             assert [d.code for d in changed][:1] == [d.code for d in judge(case)][:1], case["id"]
@@ -103,7 +103,7 @@ def test_half_of_a_case_does_no_harm(part):
             assert not [d for d in judge(half) if d.severity == "error"], case["id"]
 
 
-def test_order_of_facts_and_an_empty_text_do_not_matter():
+def test_the_order_of_facts_does_not_matter():
     for case in EVERY[:40]:
         facts = from_json(dict(reversed(case["facts"].items())))
         assert diagnose(facts, case["log"]) == judge(case)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache, cached_property
@@ -221,39 +221,54 @@ def literals(pattern: str) -> tuple[str, ...]:
 
     Looking for words is a hundred times faster than trying a pattern, and nearly all patterns fail on nearly all texts.
     """
-    found = tuple(max(_runs(branch), key=len, default="").lower() for branch in _branches(pattern))
-    return found if all(len(word) > 2 for word in found) else ()
+    return tuple(sorted(_needed(iter(_TOKEN.findall(pattern))) or ()))
 
 
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]|[*+?]\??|\{\d+(?:,\d*)?\}\??|.", re.DOTALL)
+_TOKEN = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?P<\w+>|\(\?(?:[:=!]|<[=!]|\w+\))|[()|]|[*+?]\??|\{\d+(?:,\d*)?\}\??|.",
+    re.DOTALL,
+)
+_SHORTEST = 3
 
 
-def _branches(pattern: str) -> list[list[str]]:
-    """Split a pattern at its outermost bars; what stands in groups becomes one gap."""
-    branches: list[list[str]] = [[]]
-    depth = 0
-    for token in _TOKEN.findall(pattern):
-        if token == "(":
-            depth += 1
-        elif token == ")":
-            depth -= 1
-            branches[-1] += ["."] * (depth == 0)
-        elif depth == 0 and token == "|":
-            branches.append([])
-        elif depth == 0:
-            branches[-1].append(token)
-    return branches
-
-
-def _runs(tokens: list[str]) -> list[str]:
-    """Give the runs of literal characters in a branch without groups."""
-    runs = [""]
+def _needed(tokens: Iterator[str]) -> frozenset[str] | None:
+    """Read a pattern, or a group up to its end: the words that stand for it, None when there is no sure one."""
+    branches: list[frozenset[str] | None] = []
+    parts: list[frozenset[str] | str | None] = []
+    run = ""
     for token in tokens:
-        if token[0] in "*?{" and len(token) < 12 and not token.startswith("{1"):
-            runs[-1] = runs[-1][:-1]  # what may be absent
-        escaped = len(token) == 2 and token[0] == "\\" and not token[1].isalnum()
-        if escaped or (len(token) == 1 and token not in "*+?.^$"):
-            runs[-1] += token[-1]
-            continue
-        runs.append("")
-    return runs
+        if token == "|" or token == ")":
+            branches.append(_best([*parts, run]))
+            parts, run = [], ""
+            if token == ")":
+                break
+        elif token[0] == "(" and not token.endswith(")"):
+            inside = _needed(tokens)
+            parts += [run, inside if token in {"(", "(?:"} or token.startswith("(?P<") else None]
+            run = ""
+        elif token[0] in "*+?{" and len(token) < 10:
+            if token[0] != "+" and not token.startswith("{1"):
+                # What stands before it may be absent: the last letter of a run, or the group.
+                parts, run = (parts, run[:-1]) if run else (parts[:-1], "")
+            parts, run = [*parts, run], ""
+        elif (letter := _letter(token)) is not None:
+            run += letter
+        else:
+            parts, run = [*parts, run, None], ""
+    else:
+        branches.append(_best([*parts, run]))
+    return None if None in branches else frozenset().union(*(b for b in branches if b))
+
+
+def _letter(token: str) -> str | None:
+    """Give the letter that a token stands for, None for a class, an anchor or a flag."""
+    if len(token) == 2 and token[0] == "\\":
+        return None if token[1].isalnum() else token[1]
+    return token.lower() if len(token) == 1 and token not in ".^$" else None
+
+
+def _best(parts: list[frozenset[str] | str | None]) -> frozenset[str] | None:
+    """Choose from what a branch contains the part whose shortest word is longest."""
+    sets = [frozenset({part}) if isinstance(part, str) else part for part in parts if part]
+    found = max(sets, key=lambda words: min(map(len, words)), default=None)
+    return found if found and min(map(len, found)) >= _SHORTEST else None

@@ -13,10 +13,11 @@ from functools import cached_property
 from io import BufferedIOBase, RawIOBase
 from typing import IO
 
-HEAD = 256 * 1024
-TAIL = 512 * 1024
+HEAD = 48 * 1024
+TAIL = 160 * 1024
 LINE = 2000
 PER_MARKER = 60
+AFTER = {"Traceback": 4000, "Collecting environment": 6000, "PyTorch version": 6000}
 CHUNK = 1 << 20
 
 MARKERS = (
@@ -55,6 +56,8 @@ MARKERS = (
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|\x1b[@-Z\\^_]|[\x00\x08\x0b\x0c\u200b\ufeff]"
 )
+_BLANKS = re.compile(r"[ \t]{100,}")
+_EMPTY = re.compile(r"\n\s*\n\s*\n")
 _ENDS = re.compile(r"\r\n?|[\x85\u2028\u2029]")
 
 
@@ -129,7 +132,8 @@ def _decode(data: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    return _ENDS.sub("\n", _ESCAPES.sub("", text)).replace("\u00a0", " ")
+    # Long runs of blanks carry nothing, and cost patterns that begin with blanks dearly.
+    return _BLANKS.sub(" ", _EMPTY.sub("\n\n", _ENDS.sub("\n", _ESCAPES.sub("", text)).replace("\u00a0", " ")))
 
 
 def _short_lines(text: str) -> str:
@@ -143,18 +147,13 @@ def _short_lines(text: str) -> str:
 def _abridge(chunks: Iterator[str]) -> Log:
     """Keep the beginning, the end, and the marked lines between them."""
     head, tail, marked = "", "", _Marked()
-    for raw in chunks:
-        chunk = raw
-        if len(head) < HEAD:
-            room = HEAD - len(head)
-            head, chunk = head + chunk[:room], chunk[room:]
-        tail += chunk
+    for chunk in chunks:
+        room = HEAD - len(head)
+        head, tail = head + chunk[:room], tail + chunk[room:] if room > 0 else tail + chunk
         if len(tail) > TAIL + CHUNK:
-            # Cut at a line end, so that no line is looked at in two halves.
-            at = tail.rfind("\n", 0, len(tail) - TAIL) + 1 or len(tail) - TAIL
-            marked.take(tail[:at])
-            tail = tail[at:]
-    parts = [head + tail] if not marked.seen else [head, *marked.lines, tail]
+            tail = marked.take_all_but(tail, TAIL)
+    tail = marked.take_all_but(tail, TAIL)
+    parts = [head, *marked.lines, tail] if marked.seen else [head + tail]
     return Log(_short_lines(_clean("\n".join(parts))), cut=marked.seen)
 
 
@@ -166,15 +165,27 @@ class _Marked:
         self.seen = False
         self._room = dict.fromkeys(MARKERS, PER_MARKER)
 
-    def take(self, text: str) -> None:
+    def take_all_but(self, text: str, last: int) -> str:
+        """Take marked lines out of a text, and give its last part back, cut at a line end."""
+        if len(text) <= last:
+            return text
+        at = text.rfind("\n", 0, len(text) - last) + 1 or len(text) - last
+        self._take(text[:at])
+        return text[at:]
+
+    def _take(self, text: str) -> None:
         self.seen = True
         for marker, room in self._room.items():
             at = text.find(marker) if room else -1
             while at >= 0 and self._room[marker]:
                 # The line with its successor: many messages continue on the next line.
-                end = _line_end(text, _line_end(text, at) + 1)
+                end = max(_line_end(text, _line_end(text, at) + 1), at + AFTER.get(marker, 0))
                 self.lines.append(
-                    text[max(text.rfind("\n", max(0, at - LINE), at) + 1, at - LINE) : min(end, at + LINE)]
+                    text[
+                        max(text.rfind("\n", max(0, at - LINE), at) + 1, at - LINE) : min(
+                            end, at + max(LINE, AFTER.get(marker, 0))
+                        )
+                    ]
                 )
                 self._room[marker] -= 1
                 at = text.find(marker, end)

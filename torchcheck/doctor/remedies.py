@@ -17,11 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from torchcheck.doctor import codes
-from torchcheck.doctor.advice import Advised, advised, companion
 from torchcheck.doctor.evidence import Evidence, Finding
+
+if TYPE_CHECKING:
+    from torchcheck.doctor.advice import Advised
 
 _PLACE = re.compile(r"\{(\w+)(?: ([^{}]+))?\}")
 
@@ -76,6 +78,8 @@ class Remedies:
         if name in {"set", "unset"}:
             return self._set(argument) if name == "set" else self._unset(argument)
         if name == "pair":
+            from torchcheck.doctor.advice import companion
+
             return companion(self._evidence, argument)
         return self._plain(name)
 
@@ -100,6 +104,8 @@ class Remedies:
     @cached_property
     def advised(self) -> Advised | None:
         """The build that is right for this machine, or None when that cannot be told."""
+        from torchcheck.doctor.advice import advised
+
         return advised(self._evidence)
 
     @cached_property

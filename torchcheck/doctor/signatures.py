@@ -110,8 +110,6 @@ SIGNATURES: Final = (
       r"HTTP 403 FORBIDDEN for url <https://conda", "pytorch/pytorch/issues/81900", Weight.LIKELY),
     S("index-server-fault", r"HTTP error 5\d\d\b|\b5\d\d (?:Server Error|Bad Gateway|Service Unavailable|Internal Server Error)|too many 5\d\d "
       r"error responses|status code:? 5\d\d\b|\(5\d\d\) for url|HTTP status server error \(5\d\d", "pytorch/pytorch/issues/71545"),
-    S("pip-memoryerror", r"(?:pip[\\/]_(?:vendor|internal)|Downloading [^\n]{0,200}\.whl|Collecting torch)[\s\S]{0,60000}^\s*MemoryError",
-      "pytorch/pytorch/issues/25164"),
     S("disk-full", r"\[?Errno 28\]?", "huggingface/lerobot/issues/59", unless=r"/torch_\d+|/dev/shm|shared memory"),
     S("disk-full", r"No space left on device|os error 28", "pterodactyl/panel/issues/3541", Weight.LIKELY,
       unless=r"/torch_\d+|/dev/shm|shared memory"),

@@ -132,11 +132,10 @@ def asked_for_other_vendor(e: Evidence) -> Iterator[Finding]:
 @rule
 def replaced_by_dependency(e: Evidence) -> Iterator[Finding]:
     """Installing another package exchanged the torch build."""
-    swap = e.search(
-        r"Uninstalling torch-\d[\w.]*\+(?:cu|rocm|xpu)\w*[\s\S]{0,20000}?Successfully installed[^\n]{0,2000}? torch-(?!\d[\w.]*\+)\d"
-    )
-    if swap:
-        yield Finding("torch-replaced-by-dependency", Weight.DECISIVE, (e.quote(swap),), from_log=True)
+    old = e.search(r"Uninstalling torch-\d[\w.]*\+(?:cu|rocm|xpu)\w*")
+    new = e.search(r"Successfully installed[^\n]{0,2000}? torch-(?!\d[\w.]*\+)\d")
+    if old and new and old.start() < new.start():
+        yield Finding("torch-replaced-by-dependency", Weight.DECISIVE, (e.quote(old), e.quote(new)), from_log=True)
     said = e.search(r"^(?:ERROR: )?([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)")
     said = said or e.search(r"\b([\w-]+) (\S+) requires (torch[=<>!~][^,\n]{0,40}), but you have torch (\S+)")
     if said:

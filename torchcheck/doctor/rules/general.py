@@ -57,8 +57,7 @@ def verification(e: Evidence) -> Iterator[Finding]:
             (*hints, "torchcheck report --verify --format markdown -o report.md   (for an issue upstream)"),
             from_log=True,
         )
-    match = e.search(
-        r"torchcheck verify[\s\S]{0,4000}?(?:\bFAIL\b|\bverdict: fail|\d+ failed)|^(?:FAIL|CRASH)\s+(?:activations|backprop|optimizers|schedules|layers|losses|attention|training|devices)\.\S+"
-    )
+    topics = "activations|backprop|optimizers|schedules|layers|losses|attention|training|devices"
+    match = e.search(rf"^(?:FAIL|CRASH|✗|x)\s+(?:{topics})\.\S+") or e.search(r"\bverdict: fail")
     if match and not e.verification:
         yield Finding("verify-failed", Weight.DECISIVE, (e.quote(match),), from_log=True)
