@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import tostring
 
 from pygal import XY, HorizontalBar
 from pygal.style import Style
+
+# pygal leaves a finder of the old kind in sys.meta_path (pygal/__init__.py, PluginImportFixer), for map plugins that
+# nobody here uses: every later import of the process would ask it, and warn.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
 STYLE = Style(
     background="transparent",
