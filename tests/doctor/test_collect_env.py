@@ -200,7 +200,10 @@ def test_live_facts_are_not_mixed_with_a_paste_of_another_machine():
 
 @pytest.mark.parametrize("line", ["Could not collect", "N/A", "No CUDA", ""])
 def test_what_could_not_be_collected_stays_unknown(line):
-    text = f"PyTorch version: 2.8.0+cpu\nIs CUDA available: False\nGPU models and configuration: {line}\nNvidia driver version: {line}\nOS: {line}\n"
+    text = (
+        f"PyTorch version: 2.8.0+cpu\nIs CUDA available: False\nGPU models and configuration: {line}\nNvidia "
+        f"driver version: {line}\nOS: {line}\n"
+    )
     facts = parse(text)
     assert facts.gpus is UNKNOWN
     assert facts.drivers.nvidia is UNKNOWN

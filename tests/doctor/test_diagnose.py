@@ -18,9 +18,29 @@ from torchcheck.doctor.signatures import AMBIGUOUS, SIGNATURES
 from torchcheck.facts import Facts, from_json
 
 WORDS = [
-    "torch", "2.9.1+cu128", "cu126", "", "windows", "linux", "macos", "x86_64", "arm64", "NVIDIA GeForce RTX 5090", "12.0", "6.1",
-    "gfx1031", "13.0", "musl 1.2", "glibc 2.17", "…", "0", "-1", "\x00", "C:\\Users\\ü\\torch", "/lib64/python3.11/site-packages/torch/__init__.py",
-]  # fmt: skip
+    "torch",
+    "2.9.1+cu128",
+    "cu126",
+    "",
+    "windows",
+    "linux",
+    "macos",
+    "x86_64",
+    "arm64",
+    "NVIDIA GeForce RTX 5090",
+    "12.0",
+    "6.1",
+    "gfx1031",
+    "13.0",
+    "musl 1.2",
+    "glibc 2.17",
+    "…",
+    "0",
+    "-1",
+    "\x00",
+    "C:\\Users\\ü\\torch",
+    "/lib64/python3.11/site-packages/torch/__init__.py",
+]
 text = st.sampled_from(WORDS) | st.text(max_size=30) | st.none()
 names = st.lists(text.filter(lambda value: value is not None), max_size=4)
 flag = st.booleans() | st.none()
@@ -28,28 +48,87 @@ FACTS = st.fixed_dictionaries(
     {},
     optional={
         "system": st.fixed_dictionaries(
-            {}, optional={"os": st.sampled_from(["windows", "linux", "macos"]), "version": text, "name": text, "machine": text, "libc": text,
-                          "wsl": flag, "container": text, "rosetta": flag, "long_paths": flag, "vc_redist": text}),
+            {},
+            optional={
+                "os": st.sampled_from(["windows", "linux", "macos"]),
+                "version": text,
+                "name": text,
+                "machine": text,
+                "libc": text,
+                "wsl": flag,
+                "container": text,
+                "rosetta": flag,
+                "long_paths": flag,
+                "vc_redist": text,
+            },
+        ),
         "python": st.fixed_dictionaries(
-            {}, optional={"version": text, "implementation": text, "bits": st.sampled_from([32, 64, None]), "executable": text, "environment": text,
-                          "pip": text, "in_path_order": names, "prefix": text, "site_packages": text, "writable": flag, "externally_managed": flag}),
+            {},
+            optional={
+                "version": text,
+                "implementation": text,
+                "bits": st.sampled_from([32, 64, None]),
+                "executable": text,
+                "environment": text,
+                "pip": text,
+                "in_path_order": names,
+                "prefix": text,
+                "site_packages": text,
+                "writable": flag,
+                "externally_managed": flag,
+            },
+        ),
         "cpu": st.fixed_dictionaries({}, optional={"model": text, "vendor": text, "features": names}),
-        "gpus": st.lists(st.fixed_dictionaries(
-            {}, optional={"vendor": st.sampled_from(["nvidia", "amd", "intel", "apple", "microsoft", "matrox"]), "name": text, "pci_id": text,
-                          "compute_capability": text, "gfx": text, "in_use_by": names}), max_size=3) | st.none(),
+        "gpus": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "vendor": st.sampled_from(["nvidia", "amd", "intel", "apple", "microsoft", "matrox"]),
+                    "name": text,
+                    "pci_id": text,
+                    "compute_capability": text,
+                    "gfx": text,
+                    "in_use_by": names,
+                },
+            ),
+            max_size=3,
+        )
+        | st.none(),
         "drivers": st.fixed_dictionaries(
-            {}, optional={"nvidia": st.none() | st.fixed_dictionaries({}, optional={"version": text, "cuda": text, "error": text}),
-                          "amd": st.none() | st.fixed_dictionaries({}, optional={"kfd": flag, "permitted": flag})}),
-        "packages": st.dictionaries(st.sampled_from(["torch", "torchvision", "torchaudio", "numpy", "triton", "nvidia-cudnn-cu12"]), text.filter(bool)),
+            {},
+            optional={
+                "nvidia": st.none()
+                | st.fixed_dictionaries({}, optional={"version": text, "cuda": text, "error": text}),
+                "amd": st.none() | st.fixed_dictionaries({}, optional={"kfd": flag, "permitted": flag}),
+            },
+        ),
+        "packages": st.dictionaries(
+            st.sampled_from(["torch", "torchvision", "torchaudio", "numpy", "triton", "nvidia-cudnn-cu12"]),
+            text.filter(bool),
+        ),
         "torch": st.fixed_dictionaries(
-            {}, optional={"import": st.sampled_from(["ok", "missing", "error", "crash", "timeout"]), "error": text, "version": text, "cuda": text,
-                          "hip": text, "xpu": text, "arch_list": names, "devices": names, "file": text}),
-        "env": st.dictionaries(st.sampled_from(["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PYTHONPATH", "HSA_OVERRIDE_GFX_VERSION"]), text.filter(lambda v: v is not None)),
+            {},
+            optional={
+                "import": st.sampled_from(["ok", "missing", "error", "crash", "timeout"]),
+                "error": text,
+                "version": text,
+                "cuda": text,
+                "hip": text,
+                "xpu": text,
+                "arch_list": names,
+                "devices": names,
+                "file": text,
+            },
+        ),
+        "env": st.dictionaries(
+            st.sampled_from(["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "PYTHONPATH", "HSA_OVERRIDE_GFX_VERSION"]),
+            text.filter(lambda v: v is not None),
+        ),
         "memory": st.fixed_dictionaries({}, optional={"shm": st.integers(0, 1 << 40)}),
         "disk": st.fixed_dictionaries({}, optional={"temp_free": st.integers(0, 1 << 50)}),
         "notes": names,
     },
-)  # fmt: skip
+)
 LOGS = st.lists(
     st.sampled_from([case["log"] for case in cases("failures", "own", "composed")]) | st.text(max_size=200), max_size=3
 ).map("\n".join)
@@ -184,14 +263,17 @@ def test_words_of_a_pattern(pattern, words):
 
 
 def test_importing_the_doctor_is_light():
-    heavy = "click rich psutil torch numpy requests asyncio importlib.metadata hypothesis".split()
+    heavy = ["click", "rich", "psutil", "torch", "numpy", "requests", "asyncio", "importlib.metadata", "hypothesis"]
     code = f"import sys, torchcheck.doctor; print([m for m in {heavy} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
 
 def test_judging_compiles_only_what_it_needs():
-    code = "from torchcheck.doctor import diagnose, evidence; from torchcheck.facts import Facts; diagnose(Facts(), 'hello'); print(evidence.compiled.cache_info().currsize)"
+    code = (
+        "from torchcheck.doctor import diagnose, evidence; from torchcheck.facts import Facts; "
+        "diagnose(Facts(), 'hello'); print(evidence.compiled.cache_info().currsize)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(ran.stdout) < 40
 

@@ -20,11 +20,17 @@ SYSTEMS = (
     ),
     (
         "macos",
-        r"macosx_\d|macOS-\d|\.dylib\b|/Library/Frameworks/|\bMacOS \d|darwin|/opt/homebrew/|/Users/\w[^\n]{0,80}/lib/python3",
+        (
+            r"macosx_\d|macOS-\d|\.dylib\b|/Library/Frameworks/|\bMacOS \d|darwin|/opt/homebrew/|"
+            r"/Users/\w[^\n]{0,80}/lib/python3"
+        ),
     ),
     (
         "linux",
-        r"manylinux|linux_x86_64|linux_aarch64|musllinux|linux-gnu|/usr/lib/|/home/[\w<]|\.so(?:\.\d+)*\b|/dev/shm|/root/|\bapt(?:-get)? install",
+        (
+            r"manylinux|linux_x86_64|linux_aarch64|musllinux|linux-gnu|/usr/lib/|/home/[\w<]|\.so(?:\.\d+)*\b|"
+            r"/dev/shm|/root/|\bapt(?:-get)? install"
+        ),
     ),
 )
 PYTHONS = (
@@ -87,8 +93,8 @@ def _names(facts: Facts) -> tuple[str, ...]:
 def _document(log: Log) -> dict[str, Any]:
     text = log.text
     document: dict[str, Any] = {"system": _system(text), "python": _python(text), "torch": _torch(text), "drivers": {}}
-    driver = re.search(r"\bDriver Version:\s*(\d+\.\d+(?:\.\d+)?)", text)
-    speaks = re.search(r"\bCUDA Version:\s*(\d+\.\d+)", text)
+    driver = re.search(r"\b(?:Driver|KMD) Version:\s*(\d+\.\d+(?:\.\d+)?)", text)
+    speaks = re.search(r"\bCUDA(?: UMD)? Version:\s*(\d+\.\d+)", text)
     if driver or speaks:
         document["drivers"] = {
             "nvidia": ({"version": driver[1]} if driver else {}) | ({"cuda": speaks[1]} if speaks else {})
@@ -180,7 +186,8 @@ def _torch(text: str) -> dict[str, Any]:
 
 def _gpus(text: str) -> list[dict[str, Any]]:
     found = re.search(
-        r"^\s*(?:\S{0,80}Warning:\s*)?(?:Found GPU\d+ )?([A-Z][\w .()-]{3,60}?) (?:with CUDA capability sm_|which is of (?:cuda|compute) capability (?:\(CC\) )?)(\d+)(?:\.(\d))?",
+        r"^\s*(?:\S{0,80}Warning:\s*)?(?:Found GPU\d+ )?([A-Z][\w .()-]{3,60}?) (?:with CUDA capability sm_|"
+        r"which is of (?:cuda|compute) capability (?:\(CC\) )?)(\d+)(?:\.(\d))?",
         text,
         re.MULTILINE,
     )
@@ -188,7 +195,10 @@ def _gpus(text: str) -> list[dict[str, Any]]:
         major, minor = (found[2], found[3]) if found[3] else (found[2][:-1], found[2][-1])
         return [{"vendor": "nvidia", "name": found[1].strip(), "compute_capability": f"{major}.{minor}"}]
     names = re.findall(
-        r"^\|\s+\d+\s+((?:NVIDIA |Tesla |Quadro |GeForce |GRID |TITAN |RTX )[^|\n]{2,40}?)\s+(?:On|Off|WDDM|TCC|N/A|\w+)\s*\|",
+        (
+            r"^\|\s+\d+\s+((?:NVIDIA |Tesla |Quadro |GeForce |GRID |TITAN |RTX )[^|\n]{2,40}?)\s+(?:On|Off|"
+            r"WDDM|TCC|N/A|\w+)\s*\|"
+        ),
         text,
         re.MULTILINE,
     )

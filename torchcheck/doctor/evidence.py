@@ -18,8 +18,11 @@ from torchcheck.wheels.machine import Machine
 class Weight(IntEnum):
     """How strong the evidence of a finding is; findings are ranked by it.
 
-    CONFIRMED: an error text, and a fact that says the same. DECISIVE: an error text that has this one cause. PROVEN: the facts
-    alone. LIKELY: an error text with few causes, of which the facts favour this. SUGGESTED: an error text with few causes.
+    CONFIRMED: an error text, and a fact that says the same.
+    DECISIVE: an error text that has this one cause.
+    PROVEN: the facts alone.
+    LIKELY: an error text with few causes, of which the facts favour this.
+    SUGGESTED: an error text with few causes.
     HINT: something that may bite later.
     """
 
@@ -236,22 +239,22 @@ def _needed(tokens: Iterator[str]) -> frozenset[str] | None:
     branches: list[frozenset[str] | None] = []
     parts: list[frozenset[str] | str | None] = []
     run = ""
-    for token in tokens:
-        if token == "|" or token == ")":
+    for atom in tokens:
+        if atom in {"|", ")"}:
             branches.append(_best([*parts, run]))
             parts, run = [], ""
-            if token == ")":
+            if atom == ")":
                 break
-        elif token[0] == "(" and not token.endswith(")"):
+        elif atom[0] == "(" and not atom.endswith(")"):
             inside = _needed(tokens)
-            parts += [run, inside if token in {"(", "(?:"} or token.startswith("(?P<") else None]
+            parts += [run, inside if atom in {"(", "(?:"} or atom.startswith("(?P<") else None]
             run = ""
-        elif token[0] in "*+?{" and len(token) < 10:
-            if token[0] != "+" and not token.startswith("{1"):
+        elif atom[0] in "*+?{" and len(atom) < 10:
+            if atom[0] != "+" and not atom.startswith("{1"):
                 # What stands before it may be absent: the last letter of a run, or the group.
                 parts, run = (parts, run[:-1]) if run else (parts[:-1], "")
             parts, run = [*parts, run], ""
-        elif (letter := _letter(token)) is not None:
+        elif (letter := _letter(atom)) is not None:
             run += letter
         else:
             parts, run = [*parts, run, None], ""
@@ -260,11 +263,11 @@ def _needed(tokens: Iterator[str]) -> frozenset[str] | None:
     return None if None in branches else frozenset().union(*(b for b in branches if b))
 
 
-def _letter(token: str) -> str | None:
-    """Give the letter that a token stands for, None for a class, an anchor or a flag."""
-    if len(token) == 2 and token[0] == "\\":
-        return None if token[1].isalnum() else token[1]
-    return token.lower() if len(token) == 1 and token not in ".^$" else None
+def _letter(atom: str) -> str | None:
+    """Give the letter that a atom stands for, None for a class, an anchor or a flag."""
+    if len(atom) == 2 and atom[0] == "\\":
+        return None if atom[1].isalnum() else atom[1]
+    return atom.lower() if len(atom) == 1 and atom not in ".^$" else None
 
 
 def _best(parts: list[frozenset[str] | str | None]) -> frozenset[str] | None:

@@ -1,7 +1,7 @@
 """Read any error text: coloured, with Windows line ends, mis-decoded, or a hundred megabytes long.
 
-What is kept is bounded: the beginning, the end, and from the middle the lines that bear a marker. All patterns elsewhere in
-the doctor run over this kept text, so their cost is bounded too.
+What is kept is bounded: the beginning, the end, and from the middle the lines that bear a marker. All patterns
+elsewhere in the doctor run over this kept text, so their cost is bounded too.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Log:
 def read(source: str | bytes | IO[str] | IO[bytes] | Iterable[str]) -> Log:
     """Read a text, the bytes of a file, or an open file, of any size.
 
-    Bytes are read as UTF-16 when they begin with its mark (PowerShell's `>` writes it), else as UTF-8; what is neither is
-    replaced, since no pattern depends on words of another language.
+    Bytes are read as UTF-16 when they begin with its mark (PowerShell's `>` writes it), else as UTF-8; what is neither
+    is replaced, since no pattern depends on words of another language.
     """
     if isinstance(source, str) and len(source) <= HEAD + TAIL:
         return Log(_short_lines(_clean(source)))

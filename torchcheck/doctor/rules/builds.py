@@ -78,7 +78,10 @@ def _conda_build(e: Evidence) -> bool:
     )
 
 
-CPU_BUILD = r"^\W{0,8}(?:\[conda\]\s+)?(?:pytorch|libtorch|torch)\s+\S+\s+(?:\S*cpu\S*)(?:\s|$)|\bpy3\.?\d+_cpu_\d+\b|\bcpu_(?:generic|mkl|py\d+\w*)_\w+|^\W{0,8}(?:\[conda\]\s+)?cpuonly\s"
+CPU_BUILD = (
+    r"^\W{0,8}(?:\[conda\]\s+)?(?:pytorch|libtorch|torch)\s+\S+\s+(?:\S*cpu\S*)(?:\s|$)|\bpy3\.?\d+_cpu_\d+\b|"
+    r"\bcpu_(?:generic|mkl|py\d+\w*)_\w+|^\W{0,8}(?:\[conda\]\s+)?cpuonly\s"
+)
 
 
 @rule
@@ -290,7 +293,8 @@ def _inside(file: str, folder: str) -> bool:
 def _traceback_in_user_site(e: Evidence) -> Iterator[Finding]:
     """A traceback goes through the user site and through an environment as well."""
     match = e.search(
-        r'File "([^"\n]{0,200}(?:\.local[\\/]lib[\\/]python|AppData\\Roaming\\Python)[^"\n]{0,100}-packages)[\\/](?:torch|numpy|typing_extensions|sympy|triton)\b'
+        r'File "([^"\n]{0,200}(?:\.local[\\/]lib[\\/]python|AppData\\Roaming\\Python)[^"\n]{0,100}-packages)'
+        r"[\\/](?:torch|numpy|typing_extensions|sympy|triton)\b"
     )
     other = e.search(
         r'File "([^"\n]{0,200}[\\/](?:envs[\\/]|\.?venv[\\/]|(?:ana|mini)conda3[\\/]|miniforge3[\\/])[^"\n]{0,200})"'
@@ -316,7 +320,8 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
             from_log=bool(e.log.text),
         )
     match = e.search(
-        r"No module named '?torch\._C'?|name '_C' is not defined|cannot import name '_C' from|from torch\._C import \(|DLL load failed while importing _C\b"
+        r"No module named '?torch\._C'?|name '_C' is not defined|cannot import name '_C' from|"
+        r"from torch\._C import \(|DLL load failed while importing _C\b"
     )
     if match and re.search(r"DLL", match[0]):
         return
@@ -324,9 +329,7 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
         yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), from_log=True)
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
     package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package")
-    attribute = e.search(
-        r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'(?: \(most likely due to a circular import\))?"
-    )
+    attribute = e.search(r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'")
     if package:
         yield Finding("file-shadowing", Weight.DECISIVE, (e.quote(package),), from_log=True)
     if attribute and attribute[1] in COMMON and not e.search(r"partially initialized"):

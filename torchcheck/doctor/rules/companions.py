@@ -128,9 +128,11 @@ def extension(e: Evidence) -> Iterator[Finding]:
 def extension_library(e: Evidence) -> Iterator[Finding]:
     """An extension does not find torch's library: it was imported first, or is for another torch."""
     match = e.search(
-        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file"
+        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|"
+        r"dylib): cannot open shared object file"
     ) or e.search(
-        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|dylib): cannot open shared object file"
+        r"(?:libc10|libc10_cuda|libtorch_cpu|libtorch|libtorch_python|libtorch_cuda)\.(?:so|"
+        r"dylib): cannot open shared object file"
     )
     user = e.search(
         r"site-packages[\\/](torchvision|torchaudio|torchtext|flash_attn\w*|xformers|torch_scatter|torch_sparse|torch_cluster|mmcv|detectron2|apex|deepspeed|mamba_ssm|causal_conv1d\w*|bitsandbytes|pytorch3d|nvdiffrast|gsplat|vllm)"
@@ -152,7 +154,8 @@ def numpy2(e: Evidence) -> Iterator[Finding]:
     first = FIRST_WITH_NUMPY2_ON_WINDOWS if e.windows else FIRST_WITH_NUMPY2
     too_old = bool(release) and release < first[: max(len(release), 2)]
     match = e.search(
-        r"Numpy is not available|Could not infer dtype of numpy\.\w+|NumPy 1\.x cannot be run in|_ARRAY_API not found|expected np\.ndarray \(got numpy\.ndarray\)"
+        r"Numpy is not available|Could not infer dtype of numpy\.\w+|NumPy 1\.x cannot be run in|"
+        r"_ARRAY_API not found|expected np\.ndarray \(got numpy\.ndarray\)"
     )
     if numpy[:1] >= (2,) and too_old:
         seen = (f"torch {e.torch_version} was built for NumPy 1, installed is NumPy {e.package('numpy')}.",)

@@ -9,7 +9,10 @@ from torchcheck.doctor.registry import rule
 from torchcheck.doctor.rules.drivers import NO_DRIVER, NO_GPU, NOT_TALKING, nvidia
 
 MIB = 1 << 20
-IN_CONTAINER = r"exec: \W{0,4}nvidia-smi\W{0,4}: executable file not found|\bdocker (?:run|exec|compose)\b|docker-compose|OCI runtime (?:command not found|exec failed)"
+IN_CONTAINER = (
+    r"exec: \W{0,4}nvidia-smi\W{0,4}: executable file not found|\bdocker (?:run|exec|compose)\b|"
+    r"docker-compose|OCI runtime (?:command not found|exec failed)"
+)
 
 
 @rule
@@ -19,7 +22,8 @@ def not_visible(e: Evidence) -> Iterator[Finding]:
         e.search(NO_DRIVER)
         or e.search(NO_GPU)
         or e.search(
-            r"libcuda\.so(?:\.1)?: cannot open shared object|libcuda\.so cannot found|executable file not found in \$PATH"
+            r"libcuda\.so(?:\.1)?: cannot open shared object|libcuda\.so cannot found|"
+            r"executable file not found in \$PATH"
         )
     )
     inside = e.container or e.wsl

@@ -11,11 +11,20 @@ from torchcheck.facts import UNKNOWN
 from torchcheck.wheels import catalog
 from torchcheck.wheels.machine import Accelerator
 
-NO_DRIVER = r"Found no NVIDIA driver|nvidia-smi['\"\]]?:? (?:command )?not found|no devices? (?:were|was) found|['\"]?nvidia-smi['\"]? is not recognized"
-NO_GPU = r"No CUDA GPUs are available|no CUDA-capable device is detected|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE|No HIP GPUs are available|CUDA error: invalid device ordinal"
+NO_DRIVER = (
+    r"Found no NVIDIA driver|nvidia-smi['\"\]]?:? (?:command )?not found|no devices? (?:were|was) found|"
+    r"['\"]?nvidia-smi['\"]? is not recognized"
+)
+NO_GPU = (
+    r"No CUDA GPUs are available|no CUDA-capable device is detected|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE|"
+    r"No HIP GPUs are available|CUDA error: invalid device ordinal"
+)
 NOT_TALKING = r"couldn'?t communicate with the NVIDIA driver"
 NO_KERNEL = r"no kernel image is available|cudaErrorNoKernelImageForDevice|CUDA_ERROR_NO_BINARY_FOR_GPU"
-NOT_COMPATIBLE = r"with CUDA capability sm_\w+ is not compatible with the current PyTorch|is not compatible with the current PyTorch installation"
+NOT_COMPATIBLE = (
+    r"with CUDA capability sm_\w+ is not compatible with the current PyTorch|"
+    r"is not compatible with the current PyTorch installation"
+)
 NO_LONGER = r"PyTorch no longer supports this GPU because it is too old"
 OPEN_ENDED = (
     "CUDA_VISIBLE_DEVICES",
@@ -103,7 +112,8 @@ def too_old(e: Evidence) -> Iterator[Finding]:
     older = bool(have) and bool(floor) and have < numbers(str(floor)) and not (e.wsl and speaks)
     if not older and not (speaks and speaks[0] < built[0] and not have):
         return
-    seen = f"The driver is {driver.version or 'for CUDA ' + str(driver.cuda)}, CUDA {built[0]}.x needs {floor or 'a newer one'}."
+    have_text = driver.version or f"for CUDA {driver.cuda}"
+    seen = f"The driver is {have_text}, CUDA {built[0]}.x needs {floor or 'a newer one'}."
     yield Finding(
         "driver-too-old",
         Weight.CONFIRMED if e.log.text else Weight.PROVEN + 2,
@@ -128,7 +138,10 @@ def ptx(e: Evidence) -> Iterator[Finding]:
             and numbers(str(driver.cuda)) < e.cuda
         ):
             seen = (
-                f"{gpu.described} is served by PTX of CUDA {e.cuda[0]}.{e.cuda[1]}, the driver reads up to {driver.cuda}.",
+                (
+                    f"{gpu.described} is served by PTX of CUDA {e.cuda[0]}.{e.cuda[1]}, "
+                    f"the driver reads up to {driver.cuda}."
+                ),
             )
             yield Finding("driver-ptx-too-old", Weight.HINT + 20, seen)
 
@@ -183,7 +196,10 @@ def hidden_by_variable(e: Evidence) -> Iterator[Finding]:
 
 
 REST = (
-    'Remove the line os.environ["CUDA_VISIBLE_DEVICES"] = … (or the export) from the script, or give an index that exists.',
+    (
+        'Remove the line os.environ["CUDA_VISIBLE_DEVICES"] = … (or the export) from the script, '
+        "or give an index that exists."
+    ),
 )
 
 
@@ -341,7 +357,8 @@ def _covers(bounds: str, release: tuple[int, ...]) -> bool:
     return first <= release <= last
 
 
-# Newest architecture that a CUDA release can compile for (nvcc's release notes), and oldest that torch 1.x was built for.
+# Oldest architecture that torch 1.x was built for, and newest that a CUDA release can compile for (nvcc's release
+# notes).
 TOOLKITS = {
     (9, 0): ("3.0", "7.0"),
     (10, 0): ("3.7", "7.5"),
@@ -405,9 +422,8 @@ def architecture(e: Evidence) -> Iterator[Finding]:
     jit = any(a.startswith("compute_") and _reads(a, gpu) for a in e.facts.torch.arch_list or () for gpu in nvidia(e))
     for gpu in nvidia(e):
         if served(e, gpu) is False and not (jit and not failed):
-            build = f"torch {e.torch_version or ''} ({e.tag or 'PyPI'}) has kernels for {' '.join(kernel_lists(e)[0])} only.".replace(
-                "  ", " "
-            )
+            build = " ".join(f"torch {e.torch_version} ({e.tag or 'PyPI'}) has kernels for".split())
+            build += f" {' '.join(kernel_lists(e)[0])} only."
             others = [g for g in nvidia(e) if g is not gpu and served(e, g)]
             seen = (f"GPU: {gpu.described}.", build, *_quoted(e, failed))
             if others and not failed:
@@ -462,7 +478,8 @@ def no_kernel_image(e: Evidence) -> Iterator[Finding]:
 def named_capability(e: Evidence) -> Iterator[Finding]:
     """The text itself names a capability that is not compatible."""
     match = e.search(
-        r"CUDA capability sm_(\d+)\w? is not compatible|sm_(\d+)\w? is not (?:compatible|supported)|compute capability (?:\(CC\) )?(\d+\.\d)[^\n]{0,60}(?:not|no longer) (?:compatible|supported)"
+        r"CUDA capability sm_(\d+)\w? is not compatible|sm_(\d+)\w? is not (?:compatible|supported)|"
+        r"compute capability (?:\(CC\) )?(\d+\.\d)[^\n]{0,60}(?:not|no longer) (?:compatible|supported)"
     )
     if not match or nvidia(e):
         return

@@ -13,7 +13,10 @@ from torchcheck.doctor.signatures import DEPENDENCY
 PROGRESS = r"(\d[\d.]*)\s*(k|M|G)?i?B?\s*/\s*(\d[\d.]*)\s*(k|M|G)i?B\b"
 DOWNLOAD = r"Downloading \S*(?:torch|nvidia|triton)\S*"
 HASHES = r"DO NOT MATCH THE HASHES|hash mismatch|Hash mismatch"
-PIP = r"pip[\\/]_(?:vendor|internal)|Could not install packages|Installing collected packages|Collecting |Downloading |\bpip(?:3|\.exe)? install|site-packages|dist-packages"
+PIP = (
+    r"pip[\\/]_(?:vendor|internal)|Could not install packages|Installing collected packages|Collecting |"
+    r"Downloading |\bpip(?:3|\.exe)? install|site-packages|dist-packages"
+)
 GIB = 1 << 30
 SCALE = {"k": 1e3, "M": 1e6, "G": 1e9, "": 1.0}
 
@@ -79,7 +82,8 @@ def timeout(e: Evidence) -> Iterator[Finding]:
 
 NETWORK = (
     r"HTTPS?Connection|urllib3|requests\.exceptions|pip[\\/]_|\bpip(?:3|\.exe)? (?:install|download)|Downloading \S|"
-    r"Collecting \S|\buv (?:pip|sync|add)\b|UV_HTTP_TIMEOUT|Failed to (?:download|fetch)|IncompleteRead|curl:|Could not fetch URL|"
+    r"Collecting \S|\buv (?:pip|sync|add)\b|UV_HTTP_TIMEOUT|Failed to (?:download|fetch)|IncompleteRead|"
+    r"curl:|Could not fetch URL|"
     r"https://(?:pypi|download\.pytorch|files\.pythonhosted)\.org|\bconda\b|"
     r"\d\s*[kMG]i?B/s|\d\s*/\s*\d[\d.]*\s*[MG]i?B\b"
 )
@@ -90,9 +94,12 @@ FILES = ("files.pythonhosted.org", "download-r2.pytorch.org", ".whl")
 def unreachable(e: Evidence) -> Iterator[Finding]:
     """No connection to the index could be made."""
     match = e.search(
-        r"ConnectTimeoutError|NewConnectionError|Failed to establish a new connection|(?:Temporary failure in|Name or service not known|getaddrinfo failed|nodename nor servname)|"
-        r"Cannot connect to proxy|ProxyError|Network is unreachable|No route to host|dns error|failed to lookup address|Could not resolve host|WinError 1006[01]\b|"
-        r"SSLEOFError|EOF occurred in violation of protocol|WRONG_VERSION_NUMBER|check_hostname requires server_hostname|"
+        r"ConnectTimeoutError|NewConnectionError|Failed to establish a new connection|"
+        r"(?:Temporary failure in|Name or service not known|getaddrinfo failed|nodename nor servname)|"
+        r"Cannot connect to proxy|ProxyError|Network is unreachable|No route to host|dns error|"
+        r"failed to lookup address|Could not resolve host|WinError 1006[01]\b|"
+        r"SSLEOFError|EOF occurred in violation of protocol|WRONG_VERSION_NUMBER|"
+        r"check_hostname requires server_hostname|"
         r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]"
     )
     if match and e.search(NETWORK) and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group"):
@@ -103,7 +110,9 @@ def unreachable(e: Evidence) -> Iterator[Finding]:
 def cached(e: Evidence) -> Iterator[Finding]:
     """pip reuses a damaged file from its cache."""
     match = e.search(
-        r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|Bad magic number for central directory|has an invalid wheel|invalid distribution file|EOFError: Compressed file ended"
+        r"BadZipFile|zipfile\.BadZip|Wheel '?\S+'? (?:located at \S+ )?is invalid|"
+        r"Bad magic number for central directory|has an invalid wheel|invalid distribution file|"
+        r"EOFError: Compressed file ended"
     )
     if match and e.search(PIP):
         cache = e.search(r"Using cached") or e.says("pip/cache", "pip\\cache", "/.cache/")
@@ -111,7 +120,8 @@ def cached(e: Evidence) -> Iterator[Finding]:
             "pip-cache-corrupt", Weight.CONFIRMED if cache else Weight.LIKELY, (e.quote(match),), from_log=True
         )
     stale = e.search(
-        r"(?:Cache entry deserialization failed|Failed to deserialize cache entry|msgpack\S{0,40}(?:ExtraData|FormatError))"
+        r"(?:Cache entry deserialization failed|Failed to deserialize cache entry|"
+        r"msgpack\S{0,40}(?:ExtraData|FormatError))"
     )
     if stale and e.says("ERROR", "Exception"):
         yield Finding("pip-cache-corrupt", Weight.SUGGESTED, (e.quote(stale),), from_log=True)
@@ -141,7 +151,8 @@ def memory(e: Evidence) -> Iterator[Finding]:
     """pip was killed or ran out of memory."""
     match = e.search(r"^\s*(?:MemoryError\b|.{0,80}\bKilled\b\s*(?:pip|python)?)")
     installing = e.search(
-        r"Collecting torch|Downloading \S*torch|Installing collected packages|pip3? install|pip[\\/]_(?:vendor|internal)|cachecontrol|msgpack"
+        r"Collecting torch|Downloading \S*torch|Installing collected packages|pip3? install|"
+        r"pip[\\/]_(?:vendor|internal)|cachecontrol|msgpack"
     )
     match = match or e.search(r"\n\s*(?:MemoryError\b|Killed\b)")
     if match and installing:
@@ -151,7 +162,8 @@ def memory(e: Evidence) -> Iterator[Finding]:
 
 WRITING = (
     r"Could not install packages|Installing collected packages|EnvironmentNotWritable|does not have write permissions|"
-    r"Consider using the `--user` option|Attempting uninstall|failed to (?:remove|create|install|copy) (?:file|directory)|"
+    r"Consider using the `--user` option|Attempting uninstall|failed to (?:remove|create|install|"
+    r"copy) (?:file|directory)|"
     r"os error 13"
 )
 PLACES = r"(?:site|dist)-packages|[\\/]envs[\\/]|[\\/]pkgs[\\/]|'RECORD'|'METADATA'|[\\/]bin[\\/](?:pip|torchrun)"
@@ -161,7 +173,8 @@ PLACES = r"(?:site|dist)-packages|[\\/]envs[\\/]|[\\/]pkgs[\\/]|'RECORD'|'METADA
 def permission(e: Evidence) -> Iterator[Finding]:
     """A file of the target may not be written."""
     match = e.search(
-        r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|EnvironmentNotWritableError|The current user does not have write permissions|os error 13"
+        r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|"
+        r"EnvironmentNotWritableError|The current user does not have write permissions|os error 13"
     )
     if not match or not (e.search(WRITING) or re.search(PLACES, match[0], re.IGNORECASE)):
         return
@@ -228,7 +241,10 @@ def long_path(e: Evidence) -> Iterator[Finding]:
         and packages
         and len(packages) + DEEPEST > 259
     ):
-        seen = f"Long paths are off, and site-packages ({len(packages)} characters) leaves no room for torch's deepest file ({DEEPEST})."
+        seen = (
+            f"Long paths are off, and site-packages ({len(packages)} characters) leaves no room for torch's "
+            f"deepest file ({DEEPEST})."
+        )
         yield Finding("win-long-path", Weight.HINT + 10, (seen,))
 
 
@@ -282,7 +298,8 @@ def without_ssl(e: Evidence) -> Iterator[Finding]:
 def missing_native(e: Evidence) -> Iterator[Finding]:
     """A library of torch itself is not there."""
     match = e.search(
-        r"(?:libtorch_python|libtorch_cpu|libtorch|libc10|libshm|libtorch_global_deps)\.(?:so|dylib)[.\d]*(?:: cannot open shared object|' \(no such file\)|[^\n]{0,80}image not found)"
+        r"(?:libtorch_python|libtorch_cpu|libtorch|libc10|libshm|libtorch_global_deps)\.(?:so|"
+        r"dylib)[.\d]*(?:: cannot open shared object|' \(no such file\)|[^\n]{0,80}image not found)"
     )
     own = match and (
         e.facts.torch.import_ == "error" or e.search(r"torch[\\/]__init__\.py|from torch\._C import|import torch\b")

@@ -9,9 +9,16 @@ from torchcheck.doctor.evidence import Evidence, Finding, Weight, numbers
 from torchcheck.doctor.registry import rule
 from torchcheck.doctor.signatures import NVIDIA_LIBRARY
 
-MISSING = rf"({NVIDIA_LIBRARY})\.so(?:\.(\d+))?[.\d]*: cannot open shared object file|Could not load (?:dynamic )?library '?({NVIDIA_LIBRARY})\.so"
+MISSING = (
+    rf"({NVIDIA_LIBRARY})\.so(?:\.(\d+))?[.\d]*: cannot open shared object file|"
+    rf"Could not load (?:dynamic )?library '?({NVIDIA_LIBRARY})\.so"
+)
 FOREIGN = r"cuda|cudnn|torch|nccl|tensorrt|oneapi|conda|/mkl"
-USERS = r"flash_attn\w*|xformers|torchvision|torchaudio|torch_scatter|torch_sparse|torch_cluster|mmcv|detectron2|apex|deepspeed|causal_conv1d\w*|mamba_ssm|bitsandbytes|vllm|fbgemm_gpu|torchtext|pytorch3d|onnxruntime|tensorflow|cupy|dgl|natten|gsplat|nvdiffrast"
+USERS = (
+    r"flash_attn\w*|xformers|torchvision|torchaudio|torch_scatter|torch_sparse|torch_cluster|mmcv|detectron2|"
+    r"apex|deepspeed|causal_conv1d\w*|mamba_ssm|bitsandbytes|vllm|fbgemm_gpu|torchtext|pytorch3d|onnxruntime|"
+    r"tensorflow|cupy|dgl|natten|gsplat|nvdiffrast"
+)
 CUDA_OF = {"libcudart": 0, "libcublas": 0, "libcublasLt": 0, "libnvrtc": 0, "libcusparse": 0, "libnvJitLink": 0}
 
 
@@ -105,7 +112,8 @@ def requirements(e: Evidence) -> Iterator[Finding]:
 def nvidia_conflict(e: Evidence) -> Iterator[Finding]:
     """A symbol of an NVIDIA library is missing: another copy of it was loaded, or the wheels do not fit each other."""
     match = e.search(
-        r"undefined symbol: (?:_{0,2}nvJitLink|cublas|cusparse|cusolver|cufft|nccl|cudnn|_Z\d+cudnn|nvrtc)\w*|libcudnn\w*\.so[.\d]*: undefined symbol"
+        r"undefined symbol: (?:_{0,2}nvJitLink|cublas|cusparse|cusolver|cufft|nccl|cudnn|_Z\d+cudnn|"
+        r"nvrtc)\w*|libcudnn\w*\.so[.\d]*: undefined symbol"
     )
     if match and not e.windows:
         path = (e.facts.env or {}).get("LD_LIBRARY_PATH", "")
@@ -139,14 +147,18 @@ def library_path(e: Evidence) -> Iterator[Finding]:
     elif foreign and e.linux and e.facts.torch.import_ == "ok" and _other_copy(e, foreign) and not e.works_on_gpu:
         yield Finding("library-path-conflict", Weight.HINT + 5, (f"LD_LIBRARY_PATH is {path}.",))
     crash = e.search(
-        r"egmentation fault[^\n]{0,40}import(?:ing)? torch|import(?:ing)? torch[^\n]{0,80}\n?[^\n]{0,80}egmentation fault"
+        r"egmentation fault[^\n]{0,40}import(?:ing)? torch|"
+        r"import(?:ing)? torch[^\n]{0,80}\n?[^\n]{0,80}egmentation fault"
     )
     if crash and foreign:
         yield Finding(
             "library-path-conflict", Weight.CONFIRMED, (e.quote(crash), f"LD_LIBRARY_PATH is {path}."), from_log=True
         )
     loaded = e.search(
-        r"(?:/usr/local/cuda[^\s:'\"]{0,80}|/usr/lib/x86_64-linux-gnu|/opt/(?:(?!site-packages)[^\s:'\"]){0,60})/(?:lib64/|targets/[\w-]+/lib/)?lib(?:cudnn|cublas|cusparse|nvJitLink|nccl|cudart|torch|c10)\w*\.so[^\n]{0,120}(?:undefined symbol|version [`'\"]|not found)"
+        r"(?:/usr/local/cuda[^\s:'\"]{0,80}|/usr/lib/x86_64-linux-gnu|"
+        r"/opt/(?:(?!site-packages)[^\s:'\"]){0,60})/(?:lib64/|targets/[\w-]+/lib/)?lib(?:cudnn|cublas|"
+        r"cusparse|nvJitLink|nccl|cudart|torch|c10)\w*\.so[^\n]{0,120}(?:undefined symbol|version [`'\"]|"
+        r"not found)"
     )
     if loaded:
         yield Finding("library-path-conflict", Weight.DECISIVE, (e.quote(loaded),), from_log=True)
@@ -167,7 +179,9 @@ def _other_copy(e: Evidence, foreign: list[str]) -> bool:
 def cudnn_start(e: Evidence) -> Iterator[Finding]:
     """cuDNN cannot start, and the driver or the memory says why."""
     match = e.search(
-        r"CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_SUBLIBRARY_(?:VERSION_MISMATCH|LOADING_FAILED)|unable to find an engine to execute this computation"
+        r"CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR|CUDNN_STATUS_ALLOC_FAILED|"
+        r"CUDNN_STATUS_SUBLIBRARY_(?:VERSION_MISMATCH|LOADING_FAILED)|"
+        r"unable to find an engine to execute this computation"
     )
     if not match:
         return
@@ -188,7 +202,8 @@ def cudnn_start(e: Evidence) -> Iterator[Finding]:
 def foreign_torch(e: Evidence) -> Iterator[Finding]:
     """Torch's own libraries miss each other's symbols: parts of two installations."""
     match = e.search(
-        r"(?:libtorch_python|libtorch_cpu|libtorch_cuda|libtorch|torch[\\/]_C)[\w.-]*\.so: undefined symbol: (_Z\w+|c10\w*|torch\w*|at\w*)"
+        r"(?:libtorch_python|libtorch_cpu|libtorch_cuda|libtorch|"
+        r"torch[\\/]_C)[\w.-]*\.so: undefined symbol: (_Z\w+|c10\w*|torch\w*|at\w*)"
     )
     if match:
         path = (e.facts.env or {}).get("LD_LIBRARY_PATH", "")

@@ -10,9 +10,13 @@ from torchcheck.doctor.registry import rule
 from torchcheck.wheels import catalog
 from torchcheck.wheels.machine import Accelerator
 
-INVALID = r"hipErrorNoBinaryForGpu|invalid device function|hipErrorInvalidDeviceFunction|hipErrorInvalidImage|device kernel image is invalid|no kernel image is available|Cannot read \S*TensileLibrary|rocBLAS error: Cannot read|shared object initialization failed|hipErrorSharedObjectInitFailed"
+INVALID = (
+    r"hipErrorNoBinaryForGpu|invalid device function|hipErrorInvalidDeviceFunction|hipErrorInvalidImage|"
+    r"device kernel image is invalid|no kernel image is available|Cannot read \S*TensileLibrary|"
+    r"rocBLAS error: Cannot read|shared object initialization failed|hipErrorSharedObjectInitFailed"
+)
 
-# Targets without kernels of their own that execute those of their generation (LLVM's AMDGPU user guide: generic targets).
+# Targets that execute the code of another of their generation (LLVM's AMDGPU user guide: generic targets).
 GENERATIONS = (
     (r"gfx103[1-6]", "gfx1030", "10.3.0"),
     (r"gfx110[1-3]", "gfx1100", "11.0.0"),
@@ -114,7 +118,8 @@ def permission(e: Evidence) -> Iterator[Finding]:
     amd = e.facts.drivers.amd
     if amd and amd.permitted is False and amd.kfd is not False:
         match = e.search(
-            r"No (?:CUDA|HIP) GPUs are available|is_available|no ROCm-capable device|Unable to open /dev/kfd|hsa_init|HSA_STATUS_ERROR"
+            r"No (?:CUDA|HIP) GPUs are available|is_available|no ROCm-capable device|"
+            r"Unable to open /dev/kfd|hsa_init|HSA_STATUS_ERROR"
         )
         yield Finding(
             "rocm-permission",
@@ -169,7 +174,8 @@ def _needed(e: Evidence) -> tuple[int, ...]:
 def no_metal(e: Evidence) -> Iterator[Finding]:
     """MPS is built and not available on a macOS that is new enough."""
     match = e.search(
-        r"mps\.is_available\(\)[^\n]{0,20}\n?[^\n]{0,10}False|MPS (?:backend )?(?:is )?(?:not |un)available|mps_available\W{1,4}False|No Metal device|MTLCreateSystemDefaultDevice"
+        r"mps\.is_available\(\)[^\n]{0,20}\n?[^\n]{0,10}False|MPS (?:backend )?(?:is )?(?:not |"
+        r"un)available|mps_available\W{1,4}False|No Metal device|MTLCreateSystemDefaultDevice"
     )
     have = numbers(str(e.facts.system.version or ""))
     if (
@@ -206,7 +212,9 @@ def other_architecture(e: Evidence) -> Iterator[Finding]:
 def metal_on_intel(e: Evidence) -> Iterator[Finding]:
     """MPS is asked of a build without it."""
     match = e.search(
-        r"not linked with support for mps devices|MPS not available because the current PyTorch install was not built with MPS enabled|not built with MPS enabled"
+        r"not linked with support for mps devices|"
+        r"MPS not available because the current PyTorch install was not built with MPS enabled|"
+        r"not built with MPS enabled"
     )
     if match and not e.machine.rosetta and not e.windows and not e.linux:
         yield Finding(

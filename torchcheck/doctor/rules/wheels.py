@@ -11,14 +11,17 @@ from torchcheck.doctor.evidence import Evidence, Finding, Weight, compiled, numb
 from torchcheck.doctor.registry import rule
 from torchcheck.wheels import catalog
 
-WANTED = r"satisfies the requirement (torch(?:vision|audio)?)(?:\[\w+\])?\s*(?:(===?|[<>]=?|~=)\s*([\w.+!-]+))?[^\n(]{0,80}(?:\(from [^v\n][^\n)]{0,120}\)+\s*)*\(from versions: ([^\n)]*)\)"
+WANTED = (
+    r"satisfies the requirement (torch(?:vision|audio)?)(?:\[\w+\])?\s*(?:(===?|[<>]=?|"
+    r"~=)\s*([\w.+!-]+))?[^\n(]{0,80}(?:\(from [^v\n][^\n)]{0,120}\)+\s*)*\(from versions: ([^\n)]*)\)"
+)
 NO_INTEL_WHEEL = (
     r"macosx_\d+_\d+_x86_64|for the current platform|Unable to find installation candidates for torch|"
     r"matching platform tag"
 )
 SUPPORTED = {"x86_64", "amd64", "aarch64", "arm64", "x86", "i686", "i386"}
 OLD_PYTHONS = {
-    # Python: first and last torch with wheels on PyPI for Linux x86_64 (pypi.org/project/torch; 2.0 and later: the catalog).
+    # Python: first and last torch with wheels on PyPI for Linux x86_64 (pypi.org/project/torch).
     "2.7": ("0.1.2", "1.4.0"), "3.5": ("0.1.2", "1.5.1"), "3.6": ("0.1.2", "1.10.2"), "3.7": ("0.4.1", "1.13.1"),
     "3.8": ("1.4.0", "2.4.1"), "3.9": ("1.7.1", "2.8.0"), "3.10": ("1.11.0", "2.14.1"), "3.11": ("1.13.0", ""),
 }  # fmt: skip
@@ -272,7 +275,10 @@ def _companion_exists(e: Evidence, w: Wanted) -> bool | None:
 
 def _table(e: Evidence, w: Wanted) -> str:
     have = catalog.pythons(e.machine.system, w.release) if w.name == "torch" else ()
-    return f"{w.name} {w.release} has wheels for {' '.join(have) or 'other Pythons'}, this is Python {e.facts.python.version}."
+    return (
+        f"{w.name} {w.release} has wheels for {' '.join(have) or 'other Pythons'}, this is Python "
+        f"{e.facts.python.version}."
+    )
 
 
 def _fixed_python(w: Wanted) -> tuple[str, ...]:
@@ -377,15 +383,19 @@ def uv(e: Evidence) -> Iterator[Finding]:
     """uv could not resolve or install torch."""
     only = e.search(r"(?:only has wheels (?:for|with) the following|[Ww]heels are available for) [^\n]{0,400}")
     platform = e.search(
-        r"Distribution `(torch\w*|triton\S*?|nvidia-\S+?)==(\S+) @ registry\+(\S+?)`? can't be installed because it doesn't have a source distribution or wheel"
+        r"Distribution `(torch\w*|triton\S*?|nvidia-\S+?)==(\S+) @ registry\+(\S+?)`? can't be installed "
+        r"because it doesn't have a source distribution or wheel"
     )
     unsatisfiable = e.search(
-        r"there is no version of torch(?:vision|audio)?(?:==|\s)[^\n]{0,60}|torch(?:vision|audio)?\S{0,40} (?:was|were) not found|"
-        r"only torch(?:vision|audio)?\S{0,60} (?:is|are) available|No solution found when resolving[^\n]{0,80}\n[^\n]{0,400}torch"
+        r"there is no version of torch(?:vision|audio)?(?:==|\s)[^\n]{0,60}|torch(?:vision|"
+        r"audio)?\S{0,40} (?:was|were) not found|"
+        r"only torch(?:vision|audio)?\S{0,60} (?:is|are) available|"
+        r"No solution found when resolving[^\n]{0,80}\n[^\n]{0,400}torch"
     )
     concluded = e.search(r"requirements are unsatisfiable|we can conclude that|No solution found when resolving")
     abi = e.search(
-        r"only has wheels with the following Python (?:ABI|implementation) tags?|You're using (?:CPython|PyPy) [^\n]{0,40}, but `torch"
+        r"only has wheels with the following Python (?:ABI|implementation) tags?|You're using (?:CPython|"
+        r"PyPy) [^\n]{0,40}, but `torch"
     ) or e.search(r"You're (?:using|requiring) (?:CPython|PyPy|Python)")
     if abi:
         yield Finding("no-wheel-for-python", Weight.DECISIVE, (e.quote(abi),), from_log=True)
