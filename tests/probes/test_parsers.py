@@ -79,6 +79,19 @@ def test_gfx_target_of_the_kfd(number, target):
     assert amd.gfx_target(number) == target
 
 
+@pytest.mark.parametrize(
+    ("text", "versions"),
+    [
+        ("| NVIDIA-SMI 470.256.02   Driver Version: 470.256.02   CUDA Version: 11.4     |", ("470.256.02", "11.4")),
+        ("| NVIDIA-SMI 610.57.04   KMD Version: 610.57.04     CUDA UMD Version: 13.3 |", ("610.57.04", "13.3")),
+        ("| NVIDIA-SMI 340.108    Driver Version: 340.108        |", ("340.108", None)),
+        ("No devices were found", (None, None)),
+    ],
+)
+def test_head_of_nvidia_smi(text, versions):
+    assert _nvidia_smi.banner(text) == versions
+
+
 def test_rows_of_nvidia_smi():
     text = "NVIDIA A100-SXM4-80GB, 0x20B210DE, 81920, 550.54.15, 8.0\nOrin (nvgpu), [N/A], [N/A], 540.4.0, [N/A]\n"
     first, second = _nvidia_smi.rows(text + "\nbroken\n")
