@@ -71,13 +71,29 @@ DEFECTS: tuple[Defect, ...] = (
         at_most=3e8,
     ),
     Defect(
-        "activations.celu.backward",
+        "activations.celu.*",
         "the float64 gradient of CELU multiplies by 1/alpha rounded to float32 (up to 6e-8 relative)",
         "train in float32, where it is exact, or write the formula out where float64 matters",
         dtypes=("float64",),
         devices=("cpu",),
         what="gradient*alpha*",
         at_most=3e8,
+    ),
+    Defect(
+        "activations.hardswish.specials",
+        "the gradient of Hardswish is -1/2 at -3 and 3/2 at 3, where the documented formula has 0 and 1",
+        "use torch 2.8 or later, where the boundaries are right; it matters where inputs are exactly 3 or -3",
+        "https://github.com/pytorch/pytorch/issues/147801",
+        fixed="2.8",
+        what="gradient at kinks*",
+    ),
+    Defect(
+        "activations.softshrink.specials",
+        "Softshrink turns NaN into 0, which hides a diverged model",
+        "use torch 2.6 or later, or check inputs with torch.isnan",
+        "https://github.com/pytorch/pytorch/issues/138385",
+        fixed="2.6",
+        what="special values*",
     ),
     # Checks that go through the dtypes themselves, at the full level.
     Defect(

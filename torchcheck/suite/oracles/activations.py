@@ -154,6 +154,7 @@ class Activation:
         kinks: where f' jumps, a function of the arguments.
         forward: accuracy of f.
         backward: accuracy of f'.
+        jumps: kinks at which torch's own gradient differs between versions: judged apart from all other inputs.
         low: infimum of f, as a function of the arguments.
         high: supremum of f.
         infinities: limits of f at -inf and +inf, as a function of the arguments.
@@ -172,6 +173,7 @@ class Activation:
     high: Callable[..., float] = lambda **_: math.inf
     infinities: Callable[..., tuple[float, float]] = lambda **_: (0.0, math.inf)
     indefinite: bool = False
+    jumps: tuple[float, ...] = ()
 
 
 def sigmoid(x: float) -> float:
@@ -430,6 +432,7 @@ POINTWISE: tuple[Activation, ...] = (
         lambda x: x * _clamp(x + 3.0, 0.0, 6.0) / 6.0,
         _hardswish_slope,
         kinks=lambda: (-3.0, 3.0),
+        jumps=(-3.0, 3.0),
         forward=Accuracy(lambda e: 3 + 2 * e.div, lambda x: abs(x) if abs(x) < 4.0 else 0.0),
         backward=Accuracy(lambda e: 3 + 2 * e.div, _one),
         low=lambda: -0.376,

@@ -125,6 +125,25 @@ def specials(context: Context, row: Activation) -> None:
         what=f"special values{told(case.arguments)}",
         given=given * times,
     )
+    _kinks(context, row)
+
+
+def _kinks(context: Context, row: Activation) -> None:
+    """Compare the gradient where it jumps, in SIMD lanes and in the tail."""
+    for variant, arguments in enumerate(row.arguments):
+        case = sample(context, row, variant)
+        kinks = [kink for kink in row.kinks(**arguments) if context.format.round(kink) == kink] * 35
+        if kinks:
+            x = context.tensor(kinks, grad=True)
+            (gradient,) = context.torch.autograd.grad(module(context, row, arguments)(x).sum(), x)
+            context.close(
+                gradient,
+                [row.slope(kink, **arguments) for kink in kinks],
+                bound=max(case.backward.bound, 1.0),
+                cancel=1.0 if case.backward.bound else 0.0,
+                what=f"gradient at kinks{told(arguments)}",
+                given=kinks,
+            )
 
 
 @check(oracle="exact halves", level="quick", dtypes=FLOATS, devices="cpu")

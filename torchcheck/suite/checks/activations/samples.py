@@ -70,7 +70,7 @@ def inputs(row: Activation, arguments: Arguments, fmt: Format, rng: random.Rando
     for kink in row.kinks(**arguments):
         # At 0 the neighbours are the numbers that a comparison can just tell from it.
         step = fmt.ulp(kink) if kink else 2.0**-14
-        xs += [kink + j * step for j in range(-3, 4)]
+        xs += [kink + j * step for j in range(-3, 4) if j or kink not in row.jumps]
     wide = (count - len(xs)) // 5
     xs += [rng.uniform(-30.0, 30.0) for _ in range(wide)]
     xs += [rng.uniform(-6.0, 6.0) for _ in range(count - len(xs))]
