@@ -513,3 +513,10 @@ def test_the_command_line_plans_a_release_that_is_newer_than_itself(mirror, tmp_
     assert document["data"]["packages"]["torch"] == "2.99.0+cu150"
     assert document["data"]["index_url"] == index.url("whl/cu150")
     assert document["data"]["download_bytes"] is None  # what its libraries weigh, nobody has measured
+
+
+def test_what_is_not_https_is_not_asked_unless_pip_trusts_it(no_pytorch, tmp_path) -> None:
+    pypi(no_pytorch)
+    plain = {"index_url": "http://pypi.example.org/simple", "extra_index_urls": [no_pytorch.url("simple")]}
+    found = collect(facts(pip=plain), Request())
+    assert any("http://pypi.example.org/simple/torch/ is not an https address" in f.message for f in found.failures)

@@ -66,6 +66,9 @@ class Web:
             return _file(url, span)
         if self.offline:
             raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} is not asked (--offline)"))
+        parts = urlsplit(url)
+        if parts.scheme != "https" and parts.hostname not in {*LOOPBACK, *self.pip.get("trusted-host", "").split()}:
+            raise WebError(Failure(shown(url), "wrong-index", f"{shown(url)} is not an https address"))
         for pause in (*PAUSES, None):
             try:
                 return self._get(url, accept, span, method)
