@@ -6,14 +6,15 @@ devices, so that a driver that kills the process in between costs only the devic
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
 
 if sys.path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):  # noqa: PTH120
     del sys.path[0]
+
+import json  # noqa: E402 (only now is this folder out of the way)
+from collections.abc import Callable, Iterator  # noqa: E402
+from typing import Any  # noqa: E402
 
 MARK = "\x1etorchcheck "
 
