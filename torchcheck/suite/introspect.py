@@ -12,9 +12,9 @@ import sys
 if sys.path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):  # noqa: PTH120
     del sys.path[0]
 
-import json  # noqa: E402 (only now is this folder out of the way)
-from collections.abc import Callable, Iterator  # noqa: E402
-from typing import Any  # noqa: E402
+import json  # only now is this folder out of the way
+from collections.abc import Callable, Iterator
+from typing import Any
 
 MARK = "\x1etorchcheck "
 
