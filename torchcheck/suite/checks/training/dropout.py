@@ -67,7 +67,6 @@ def outcomes(row: Kind, p: float) -> tuple[float, float, float]:
 
 @check(
     oracle="x / (1 - p) or 0, whole channels, by the binomial law",
-    level="quick",
     dtypes=FLOATS,
     each=FAMILY,
     needs=needs,

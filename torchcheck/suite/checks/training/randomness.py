@@ -76,7 +76,7 @@ def seeded_sequence(context: Context) -> None:
         context.close(got, numbers, bound=16.0, cancel=[8 * r for r in radii], what=f"randn after manual_seed({seed})")
 
 
-@check(oracle="the law's moments, beyond 7.5 standard deviations once in 1e13", level="quick")
+@check(oracle="the law's moments, beyond 7.5 standard deviations once in 1e13")
 def distributions(context: Context) -> None:
     """Uniform, normal, Bernoulli, exponential and integer draws have the moments and ends of their laws."""
     torch, device = context.torch, context.device
