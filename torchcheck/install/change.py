@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from torchcheck.errors import InstallError, TorchcheckError
 from torchcheck.install import backup, installed, journal
 from torchcheck.install.disk import FULL, disk_error
+from torchcheck.install.durable import Flushing, flush
 from torchcheck.install.incoming import Incoming
 from torchcheck.install.streaming import Listener
 
@@ -56,8 +56,10 @@ class Change:
             front.change(self._incoming)
             entry = replace(entry, stage="proving")
             journal.write(self._purelib, entry)
+            flushing = Flushing(self._purelib) if entry.kept else None
             proven = self._prove(verify)
-            _make_durable(entry)
+            if flushing:  # before the journal goes that could repair what a loss of power takes
+                flushing.wait()
         except BaseException as error:
             self._fail(entry, error)
             raise
@@ -123,18 +125,12 @@ def undo(target: Target, entry: journal.Journal) -> None:
     purelib = target.paths["purelib"]
     try:
         backup.restore(entry, installed.folders(target.paths))
-        _make_durable(entry)
+        flush(purelib)
     except OSError as error:
         hint = "Close the programs that use this environment, see that the disk has room, and run torchcheck again."
         message = f"What was there before could not be put back yet: {error}. It is kept, nothing of it is lost."
         raise InstallError(message, hint, code="not-restored") from error
     commit(purelib)
-
-
-def _make_durable(entry: journal.Journal) -> None:
-    """Bring to the disk what was written, before the journal that could repair it goes."""
-    if sys.platform != "win32" and entry.kept:
-        os.sync()
 
 
 def commit(purelib: str) -> None:
