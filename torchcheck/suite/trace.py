@@ -137,6 +137,11 @@ def dyadic(rng: random.Random, count: int, top: int, low: int | None = None) -> 
     return [v / 64 for v in rng.choices(range(-top if low is None else low, top + 1), k=count)]
 
 
+def integers(context: Context, count: int, *salt: object) -> list[float]:
+    """Draw small integers other than 0."""
+    return context.rng(*salt).choices((-3.0, -2.0, -1.0, 1.0, 2.0, 3.0), k=count)
+
+
 def parted(table: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide a table into the named rows and the others."""
     named = {name: table[name] for name in names}

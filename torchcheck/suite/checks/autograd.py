@@ -1,4 +1,4 @@
-"""The autograd engine: graphs, hooks, guards, checkpoints, higher derivatives."""
+"""The autograd engine: graphs, hooks, guards, checkpoints, clipping."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
-from ..oracles import elementary
-from ..oracles.tape import Num
 from ..registry import check
 
 if TYPE_CHECKING:
@@ -19,16 +16,11 @@ RULES = "the documented rules of autograd"
 FLOAT32 = ("float32",)
 
 
-def _integers(context: Context, n: int, *salt: object) -> list[float]:
-    rng = context.rng(*salt)
-    return [float(rng.choice((-3, -2, -1, 1, 2, 3))) for _ in range(n)]
-
-
 @check(oracle=POLYNOMIAL, level="quick", dtypes=FLOAT32)
 def grad(context: Context) -> None:
     """autograd.grad gives derivatives without touching .grad, and None for what is unused."""
     torch = context.torch
-    x, y = _integers(context, 5, "x"), _integers(context, 5, "y")
+    x, y = trace.integers(context, 5, "x"), trace.integers(context, 5, "y")
     a, b, unused = context.tensor(x, grad=True), context.tensor(y, grad=True), context.tensor(1.0, grad=True)
     by_a, by_b, by_none = torch.autograd.grad((a * a * b).sum(), (a, b, unused), allow_unused=True)
     context.exact(by_a, [2 * p * q for p, q in zip(x, y)], what="d(a*a*b)/da")
@@ -46,72 +38,11 @@ def grad(context: Context) -> None:
     context.exact(a.grad, [q * q + 3 * q for q in y], what="the leaf behind it accumulates")
 
 
-@check(oracle=POLYNOMIAL, level="quick", dtypes=FLOAT32)
-def double_backward(context: Context) -> None:
-    """Second and third derivatives through create_graph are those of the polynomial."""
-    torch = context.torch
-    x = _integers(context, 7)
-    a = context.tensor(x, grad=True)
-    first = torch.autograd.grad((a**4).sum(), a, create_graph=True)[0]
-    second = torch.autograd.grad(first.sum(), a, create_graph=True)[0]
-    third = torch.autograd.grad(second.sum(), a)[0]
-    for order, got, expected in ((1, first, [4 * v**3 for v in x]), (2, second, [12 * v * v for v in x])):
-        context.exact(got, expected, what=f"derivative {order} of x**4")
-    context.exact(third, [24 * v for v in x], what="derivative 3 of x**4")
-    penalty = (torch.autograd.grad((a * a * a).sum(), a, create_graph=True)[0] ** 2).sum()
-    penalty.backward()
-    context.exact(a.grad, [36 * v**3 for v in x], what="gradient of the gradient penalty |3x**2|**2")
-
-
-@check(oracle=POLYNOMIAL, dtypes=FLOAT32)
-def hessian(context: Context) -> None:
-    """Jacobian, Hessian, jvp, vjp, hvp and vmap of known functions are exact."""
-    torch = context.torch
-    n = 4
-    x, v = _integers(context, n, "x"), _integers(context, n, "v")
-    a, w = context.tensor(x), context.tensor(v)
-    api = torch.autograd.functional
-    # f = (sum x)**2 + sum x**3: Hessian 2 + diag(6x)
-    function = lambda t: t.sum() ** 2 + (t**3).sum()  # noqa: E731
-    full = [2.0 + (6 * x[i] if i == j else 0) for i in range(n) for j in range(n)]
-    product = [2 * sum(v) + 6 * p * q for p, q in zip(x, v)]
-    context.exact(api.hessian(function, a), full, what="functional.hessian")
-    context.exact(api.hvp(function, a, w)[1], product, what="functional.hvp")
-    context.exact(api.vhp(function, a, w)[1], product, what="functional.vhp")
-    outer = lambda t: t * t.sum()  # noqa: E731
-    jacobian = [x[i] + (sum(x) if i == j else 0) for i in range(n) for j in range(n)]
-    context.exact(api.jacobian(outer, a), jacobian, what="functional.jacobian")
-    context.exact(api.vjp(outer, a, w)[1], [sum(p * q for p, q in zip(x, v)) + sum(x) * q for q in v], what="vjp")
-    context.exact(api.jvp(outer, a, w)[1], [p * sum(v) + sum(x) * q for p, q in zip(x, v)], what="jvp")
-
-
-@check(oracle=POLYNOMIAL, dtypes=FLOAT32, needs=("torch.func.jacrev", "torch.func.vmap"))
-def function_transforms(context: Context) -> None:
-    """torch.func: grad, jacrev, jacfwd, hessian, jvp and vmap of known functions are exact."""
-    func = context.torch.func
-    n = 4
-    x, v = _integers(context, n, "x"), _integers(context, n, "v")
-    a, w = context.tensor(x), context.tensor(v)
-    function = lambda t: t.sum() ** 2 + (t**3).sum()  # noqa: E731
-    outer = lambda t: t * t.sum()  # noqa: E731
-    slope = [2 * sum(x) + 3 * p * p for p in x]
-    full = [2.0 + (6 * x[i] if i == j else 0) for i in range(n) for j in range(n)]
-    jacobian = [x[i] + (sum(x) if i == j else 0) for i in range(n) for j in range(n)]
-    context.exact(func.grad(function)(a), slope, what="func.grad")
-    context.exact(func.hessian(function)(a), full, what="func.hessian")
-    context.exact(func.jacrev(outer)(a), jacobian, what="func.jacrev")
-    context.exact(func.jacfwd(outer)(a), jacobian, what="func.jacfwd")
-    context.exact(func.jvp(outer, (a,), (w,))[1], [p * sum(v) + sum(x) * q for p, q in zip(x, v)], what="func.jvp")
-    both = context.torch.stack((a, w))
-    slopes = slope + [2 * sum(v) + 3 * p * p for p in v]
-    context.exact(func.vmap(func.grad(function))(both), slopes, what="per-sample gradients by vmap")
-
-
 @check(oracle=RULES, level="quick", dtypes=FLOAT32)
 def guards(context: Context) -> None:
     """no_grad, detach and inference_mode cut the graph; in-place changes of what backward needs are caught."""
     torch = context.torch
-    a = context.tensor(_integers(context, 5), grad=True)
+    a = context.tensor(trace.integers(context, 5), grad=True)
     with torch.no_grad():
         context.true(not (a * 2).requires_grad, what="no_grad records nothing")
         with torch.enable_grad():
@@ -154,7 +85,7 @@ def guards(context: Context) -> None:
 @check(oracle=POLYNOMIAL, dtypes=FLOAT32)
 def inplace(context: Context) -> None:
     """Legal in-place operations, on views and bases too, differentiate exactly."""
-    x, y = _integers(context, 6, "x"), _integers(context, 6, "y")
+    x, y = trace.integers(context, 6, "x"), trace.integers(context, 6, "y")
     a, b = context.tensor(x, grad=True), context.tensor(y, grad=True)
     base = a * 2
     base[1:4] *= b[1:4]
@@ -177,7 +108,7 @@ def inplace(context: Context) -> None:
 def hooks(context: Context) -> None:
     """Tensor, module and post-accumulate hooks run once each, in order, and their results are used."""
     torch = context.torch
-    x = _integers(context, 4)
+    x = trace.integers(context, 4)
     order: list[str] = []
 
     def seen(name: str, result: Any) -> Any:
@@ -196,8 +127,14 @@ def hooks(context: Context) -> None:
     layer.register_forward_hook(lambda _, __, out: seen("forward", out * 2))
     layer.register_full_backward_pre_hook(lambda _, g: seen("backward pre", (g[0] * 7,)))
     layer.register_full_backward_hook(lambda _, given, __: seen("backward", (given[0] * 11,)))
+    late = getattr(layer.weight, "register_post_accumulate_grad_hook", None)  # torch 2.1
+    found: list[Any] = []
+    if late is not None:
+        late(lambda p: found.append(context.values(p.grad)))
     out = layer(b)
     out.backward(context.tensor([1.0]))
+    if late is not None:
+        context.exact(found, [14 * (2 * v + 1) for v in x], what="gradient that the post-accumulate hook sees")
     context.exact(order, ["pre", "forward", "backward pre", "backward", "tensor"], what="order of the hooks")
     context.exact(out, 2 * 3 * sum(2 * v + 1 for v in x), what="output after the forward hooks")
     context.exact(a.grad, [1 * 7 * 2 * 3 * 11 * 5 * 2.0] * 4, what="gradient after the backward hooks")
@@ -221,7 +158,7 @@ def custom_function(context: Context) -> None:
             (t,) = ctx.saved_tensors
             return given * ctx.scale * 3 * t**2, None
 
-    x = _integers(context, 5)
+    x = trace.integers(context, 5)
     a = context.tensor(x, grad=True)
     out = Cube.apply(a, 2)
     first = torch.autograd.grad(out.sum(), a, create_graph=True)[0]
@@ -234,7 +171,7 @@ def custom_function(context: Context) -> None:
 def saved_tensor_hooks(context: Context) -> None:
     """Hooks that pack and unpack saved tensors are used by backward."""
     torch = context.torch
-    x = _integers(context, 5)
+    x = trace.integers(context, 5)
     a = context.tensor(x, grad=True)
     packed: list[Any] = []
 
@@ -269,7 +206,7 @@ def checkpointing(context: Context) -> None:
     rng = context.rng()
     n = 6
     w = [[float(rng.randint(-2, 2)) for _ in range(n)] for _ in range(n)]
-    x = _integers(context, n)
+    x = trace.integers(context, n)
     hidden = [max(sum(p * q for p, q in zip(row, x)), 0) for row in w]
     out = [sum(p * q for p, q in zip(row, hidden)) for row in w]
     delta = [sum(w[i][j] for i in range(n)) * (hidden[j] > 0) for j in range(n)]
@@ -327,58 +264,4 @@ def clipping(context: Context) -> None:
     p.grad = context.tensor([math.nan] * 1031)
     context.raises(
         RuntimeError, utils.clip_grad_norm_, [p], 1.0, error_if_nonfinite=True, what="NaN is refused when asked to"
-    )
-
-
-TWICE = (
-    "exp",
-    "log",
-    "log1p",
-    "expm1",
-    "sqrt",
-    "rsqrt",
-    "sin",
-    "cos",
-    "tan",
-    "tanh",
-    "sigmoid",
-    "erf",
-    "reciprocal",
-    "square",
-    "atan",
-    "asin",
-    "sinh",
-    "cosh",
-)
-
-
-@check(
-    oracle="differences of the derivative's formula in float64",
-    dtypes=("float32",),
-    more=("float64",),
-    each={n: n for n in TWICE},
-)
-def second_derivative(context: Context, name: str) -> None:
-    """The second derivative of {row} is right, and so is a gradient penalty through it."""
-    torch, row, rng = context.torch, elementary.UNARY[name], context.rng()
-    assert row.slope is not None
-    formula = row.slope
-
-    def slope(x: float) -> float:
-        return formula(Num(x), Num(row.value(x))).value
-
-    middle, half = (row.low + row.high) / 2, 0.4 * (row.high - row.low)
-    pool = [context.format.round(middle + half * rng.uniform(-1, 1)) for _ in range(41)]
-    h = 1e-3 * min(1.0, half)
-    around = [[slope(x + k * h) for k in (-3, -2, -1, 1, 2, 3)] for x in pool]
-    # Central differences of order 6; what they leave is below 1e-9 of the derivatives around.
-    right = [(-a + 9 * b - 45 * c + 45 * d - 9 * e + f) / (60 * h) for a, b, c, d, e, f in around]
-    floor = 1e-7 * max(map(abs, right)) if context.dtype_name == "float64" else 0.0
-    leaf = trace.tiled(context, pool, 1031).clone().requires_grad_()
-    first = torch.autograd.grad(getattr(torch, name)(leaf).sum(), leaf, create_graph=True)[0]
-    second = torch.autograd.grad((first * 0.5).sum(), leaf)[0]
-    one = 1.0 if name in ("tanh", "sigmoid") else 0.0  # their derivatives cancel from 1
-    size = [abs(r) / 2 + max(map(abs, a)) + one for r, a in zip(right, around)]
-    trace.judge_period(
-        context, second, [r / 2 for r in right], bound=16.0, cancel=size, floor=floor, what="second derivative"
     )

@@ -124,6 +124,28 @@ def transposes(context: Context, row: tuple[str, tuple[int, ...]]) -> None:
 
 
 @check(oracle=DEFINITION, dtypes=("float32",))
+def batches(context: Context) -> None:
+    """A convolution of a large batch gives every image its due."""
+    g = Geometry(1, (3, 5), (7, 8), (3, 3), (1, 1), (1, 1), (1, 1))
+    positions, times = oracle.taps(g), 37
+    x, w, up = (_numbers(context, math.prod(shape), key) for shape, key in zip(g.shapes, "xwg"))
+    function = context.torch.nn.functional.conv2d
+    batch = trace.tiled(context, x, times * len(x)).reshape(times, *g.shapes[0][1:])
+    with precision.full(context.torch):
+        output, found = trace.backward(
+            context, lambda a, b: function(a, b, padding=1), [batch, context.tensor(w).reshape(g.shapes[1])], up
+        )
+    right = oracle.contract(positions, x, w, up)
+    size = oracle.contract(positions, *([abs(v) for v in part] for part in (x, w, up)))
+    # Batches of 16 and more may go through NNPACK's Winograd, which rounds on the way.
+    for what, got, expected, magnitude, n in zip(
+        ("output", "gradient by the input", "gradient by the weight"), (output, *found), right, size, (1, 1, times)
+    ):
+        wanted, sums = [n * v for v in expected], [n * v for v in magnitude]
+        trace.judge_period(context, got, wanted, cancel=sums, bound=ROUNDING, what=what)
+
+
+@check(oracle=DEFINITION, dtypes=("float32",))
 def layouts(context: Context) -> None:
     """Channels-last and sliced inputs give the same convolution."""
     torch = context.torch

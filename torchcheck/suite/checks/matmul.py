@@ -223,6 +223,24 @@ def accumulates(context: Context) -> None:
         context.exact(got, [float(n)] * got.numel(), what=f"{what} of {n} ones")
 
 
+@check(oracle="the documented meaning of beta = 0", dtypes=("float32",))
+def ignores_input(context: Context) -> None:
+    """With beta = 0 what is added to counts for nothing, NaN included."""
+    torch, rng = context.torch, context.rng()
+    a, b = ([[float(rng.randint(1, 5)) for _ in range(7)] for _ in range(7)] for _ in "ab")
+    expected = [sum(p * q for p, q in zip(row, column)) for row in a for column in zip(*b)]
+    left, right = context.tensor(a), context.tensor(b)
+    nothing = torch.full_like(left, float("nan"))
+    context.exact(torch.addmm(nothing, left, right, beta=0), expected, what="addmm")
+    context.exact(torch.baddbmm(nothing[None], left[None], right[None], beta=0), expected, what="baddbmm")
+    context.exact(torch.addmv(nothing[0], left, right[:, 0], beta=0), expected[::7], what="addmv")
+    context.exact(torch.addbmm(nothing, left[None], right[None], beta=0), expected, what="addbmm")
+    empty = torch.mm(left[:, :0], right[:0])
+    context.exact(empty, [0.0] * 49, what="a product over an empty dim is zero")
+    sparse = left.to_sparse()
+    context.exact(torch.sparse.mm(sparse, right), expected, what="sparse times dense")
+
+
 @check(oracle="the same call, bit by bit", dtypes=("float32",))
 def repeats(context: Context) -> None:
     """The same product gives the same exact integers every time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ MOVES = {
     ),
     "index_select": Move(lambda _, x, i: x.index_select(0, i[:, 0]), lambda r, i: [r[k] for k, *_ in i], 30),
     "index": Move(lambda _, x, i: x[i[:, :3]], lambda r, i: [[r[k] for k in ks[:3]] for ks in i], 30),
+    "index_from_the_end": Move(lambda _, x, i: x[i[:, :2] - 30], lambda r, i: [[r[k] for k in ks[:2]] for ks in i], 30),
     "index_pair": Move(lambda _, x, i: x[i[:, 0], i[:, 1]], lambda r, i: [r[k][m] for k, m, *_ in i], 30),
     "scatter_add": Move(lambda _, x, i: x.new_zeros(30, 13).scatter_add(1, i, x[:, :11]), _scattered, 13),
     "scatter_reduce_sum": Move(
@@ -255,3 +257,43 @@ def ties(context: Context) -> None:
     context.exact(context.values(a) + context.values(b), [0.5] * 12, what="maximum of equals halves the gradient")
     order = torch.tensor([3, 1, 3, 1, 2, 1]).to(context.device).sort(stable=True)[1]
     context.exact(order, [1, 3, 5, 4, 0, 2], what="a stable sort keeps the order of equals")
+
+
+@check(oracle="Python's own lists", dtypes=("float32",))
+def finds(context: Context) -> None:
+    """Searching, counting, bucketing and encoding find what Python finds."""
+    torch, rng = context.torch, context.rng()
+    values = rng.choices(range(-20, 20), k=1031)
+    x = context.tensor(values)
+    bounds = [-15, -3, 0, 4, 18]
+    edges = context.tensor(bounds)
+    right = [bisect.bisect_left(bounds, v) for v in values]
+    context.exact(torch.searchsorted(edges, x), right, what="searchsorted")
+    context.exact(torch.bucketize(x, edges, right=True), [bisect.bisect(bounds, v) for v in values], what="bucketize")
+    context.exact(x.nonzero(), [i for i, v in enumerate(values) if v], what="nonzero")
+    context.exact(x.argsort(stable=True), sorted(range(1031), key=values.__getitem__), what="stable argsort")
+    unique, back, counts = x.unique(return_inverse=True, return_counts=True)
+    kinds = sorted(set(values))
+    context.exact(unique, kinds, what="unique")
+    context.exact(back, [kinds.index(v) for v in values], what="inverse of unique")
+    context.exact(counts, [values.count(v) for v in kinds], what="counts of unique")
+    context.exact(torch.histc(x, 40, -20, 20), [values.count(v) for v in range(-20, 20)], what="histc")
+    context.exact(torch.isin(x, edges), [v in bounds for v in values], what="isin")
+    index = context.tensor([v + 20 for v in values], dtype="int64")
+    coded = torch.nn.functional.one_hot(index, 40)
+    context.exact(coded.sum(0), [values.count(v) for v in range(-20, 20)], what="one_hot counts")
+    context.exact(coded.argmax(1), [v + 20 for v in values], what="one_hot places")
+    context.exact(torch.tril_indices(3, 3), [0, 1, 1, 2, 2, 2, 0, 0, 1, 0, 1, 2], what="tril_indices")
+    context.exact(torch.arange(-5, 2000, 3, device=context.device), list(range(-5, 2000, 3)), what="arange")
+    context.exact(
+        torch.linspace(-4, 4, 1025, device=context.device), [i / 128 - 4 for i in range(1025)], what="linspace"
+    )
+    grids = torch.meshgrid(edges, x[:3], indexing="ij")
+    context.exact(grids[0], [v for v in bounds for _ in range(3)], what="meshgrid, rows")
+    context.exact(grids[1], values[:3] * 5, what="meshgrid, columns")
+    layer = torch.nn.Linear(3, 2).to(context.device)
+    utils = torch.nn.utils
+    vector = utils.parameters_to_vector(layer.parameters())
+    utils.vector_to_parameters(vector * 0 + context.tensor(list(range(8))), layer.parameters())
+    context.exact(layer.weight, list(range(6)), what="vector_to_parameters")
+    context.exact(utils.parameters_to_vector(layer.parameters()), list(range(8)), what="parameters_to_vector")

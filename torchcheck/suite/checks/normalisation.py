@@ -178,8 +178,9 @@ def running_statistics(context: Context) -> None:
     rng = context.rng()
     channels, count = 3, 10
     batches = [[[rng.randint(-96, 160) / 64 for _ in range(count)] for _ in range(channels)] for _ in range(3)]
-    for momentum in (MOMENTUM, None):
-        layer = context.torch.nn.BatchNorm1d(channels, momentum=momentum).to(context.device, context.dtype)
+    for momentum in (MOMENTUM, None, 0.1):
+        options = {} if momentum == 0.1 else {"momentum": momentum}  # 0.1 is what it does unasked
+        layer = context.torch.nn.BatchNorm1d(channels, **options).to(context.device, context.dtype)
         mean, var = [0.0] * channels, [1.0] * channels
         for step, batch in enumerate(batches, 1):
             share = 1 / step if momentum is None else momentum
@@ -197,6 +198,21 @@ def running_statistics(context: Context) -> None:
         layer.eval()
         layer(context.tensor(batches[0]).t())
         context.close(layer.running_mean, mean, bound=count + 4.0, cancel=4.0, what="evaluation changes no statistics")
+
+
+@check(oracle="rows whose variance is of the size of the default epsilon", dtypes=("float32",))
+def default_epsilon(context: Context) -> None:
+    """Unasked, every normalisation adds 1e-5 to the variance."""
+    nn, small, n = context.torch.nn, 2.0**-8, 64
+    right = [sign * small / math.sqrt(small * small + 1e-5) for _ in range(n // 2) for sign in (1, -1)]
+    row = context.tensor([small, -small] * (n // 2))
+    for what, layer, x in (
+        ("LayerNorm", nn.LayerNorm(n), row[None]),
+        ("GroupNorm", nn.GroupNorm(1, 1), row[None, None]),
+        ("BatchNorm1d", nn.BatchNorm1d(1), row[:, None]),
+        ("InstanceNorm1d", nn.InstanceNorm1d(1), row[None, None]),
+    ):
+        context.close(layer.to(context.device)(x), right, bound=32.0, what=what)
 
 
 def _instances(context: Context, batches: list[list[list[float]]], momentum: float) -> None:

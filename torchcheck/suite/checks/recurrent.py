@@ -48,7 +48,7 @@ class Recurrent:
 
 LAYERS = {
     "rnn": Recurrent("RNN", "RNN"),
-    "rnn_relu": Recurrent("RNN", "RNN_relu", {"nonlinearity": "relu", "bias": False}),
+    "rnn_relu": Recurrent("RNN", "RNN_relu", {"nonlinearity": "relu", "bias": False, "batch_first": False}),
     "gru": Recurrent("GRU", "GRU"),
     "gru_two_layers_both_ways": Recurrent("GRU", "GRU", {"num_layers": 2, "bidirectional": True}),
     "lstm": Recurrent("LSTM", "LSTM"),
@@ -117,7 +117,7 @@ def _answer(name: str, shapes: tuple[tuple[str, int], ...], salt: float) -> Answ
 def layer(context: Context, row: Recurrent) -> None:
     """{row} gives outputs, last states and gradients through time of its recurrence."""
     torch = context.torch
-    options = {**row.options, "batch_first": True}
+    options = {"batch_first": True, **row.options}
     made = getattr(torch.nn, row.module)(INPUT, HIDDEN, **options).to(context.device, context.dtype)
     shapes = tuple((name, p.numel()) for name, p in made.named_parameters())
     answer = _answer(context.ident.split(".")[1], shapes, context.rng().random())
@@ -133,12 +133,10 @@ def layer(context: Context, row: Recurrent) -> None:
         (output * given).sum().backward()
     _judge(context, output, answer.outputs, "outputs")
     for what, got, expected in zip(("last hidden", "last cell"), ends, answer.ends):
-        lanes = got.reshape(got.shape[0], copies, SEQUENCES, -1)[:, 0]
-        _judge(context, lanes, expected, what)
+        _judge_states(context, got, expected, what)
     _judge(context, x.grad, answer.slopes["x"], "gradient by the input")
     for key, got in zip("hc", states):
-        lanes = got.grad.reshape(got.shape[0], copies, SEQUENCES, -1)[:, 0]
-        _judge(context, lanes, answer.slopes[key], f"gradient by the first {key}")
+        _judge_states(context, got.grad, answer.slopes[key], f"gradient by the first {key}")
     for name, p in made.named_parameters():
         values, errors = answer.slopes[name]
         _judge(context, p.grad, ([copies * v for v in values], trace.copied(errors, copies)), f"gradient by {name}")
@@ -146,6 +144,14 @@ def layer(context: Context, row: Recurrent) -> None:
 
 def _judge(context: Context, got: Any, expected: tuple[list[float], list[float]], what: str) -> None:
     trace.judge_period(context, got, expected[0], cancel=expected[1], bound=BOUND, what=what)
+
+
+def _judge_states(context: Context, got: Any, expected: tuple[list[float], list[float]], what: str) -> None:
+    """Judge states layer by layer: inside one, the copies of the batch are periods."""
+    size = len(expected[0]) // got.shape[0]
+    for i in range(got.shape[0]):
+        values, errors = (part[i * size : (i + 1) * size] for part in expected)
+        _judge(context, got[i], (values, errors), f"{what}, layer {i}")
 
 
 def _tensors(context: Context, row: Recurrent, answer: Answer, copies: int) -> tuple[Any, list[Any]]:
@@ -160,7 +166,10 @@ def _tensors(context: Context, row: Recurrent, answer: Answer, copies: int) -> t
 
 
 def _call(torch: Any, made: Any, row: Recurrent, x: Any, state: Any) -> tuple[Any, Sequence[Any]]:
-    if len(set(row.lengths)) == 1:
+    if not made.batch_first:
+        output, ends = made(x.transpose(0, 1), state)
+        output = output.transpose(0, 1)
+    elif len(set(row.lengths)) == 1:
         output, ends = made(x, state)
     else:
         api = torch.nn.utils.rnn

@@ -197,6 +197,10 @@ def constants(context: Context) -> None:
         ("mean of rows", pair.t().contiguous().mean(1), [held] * 2),
     ):
         context.close(got, right, bound=64.0 if context.format.digits >= 24 else 2.0, what=what)
+    if context.format.digits < 24:  # sums beyond the format, which the wider accumulator holds
+        large = context.format.round(min(context.format.largest * 0.9, 1e30))
+        loud = context.tensor([large]).expand(4096)
+        context.close(loud.mean(), [large], bound=2.0, what="mean of numbers whose sum overflows")
     context.close(
         x.double().sum() if context.device == "cpu" else x.float().sum(), [n * held], bound=64.0, what="wide sum"
     )
@@ -286,6 +290,9 @@ def long_tensors(context: Context) -> None:
             ("maximum", torch.maximum(x, y), list(map(max, values, turned))),
             ("cumsum", x.cumsum(0), _running(values)),
             ("strided copy", torch.stack((x, y), 1)[:, 1].contiguous(), turned),
+            ("sort", x.sort()[0], sorted(values)),
+            ("topk", x.topk(100)[0], sorted(values, reverse=True)[:100]),
+            ("flip", x.flip(0), turned),
             ("fill", torch.full_like(x, 3.0), [3.0] * n),
         ):
             context.exact(got, right, what=f"{what} of {n}")
