@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .. import trace
 from ..registry import check
 
 if TYPE_CHECKING:
