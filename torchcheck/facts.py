@@ -113,10 +113,10 @@ class Disk:
 class Gpu:
     """One graphics or compute device, whether or not a driver serves it.
 
-    `driver` is the kernel module or Windows service that holds it ("nvidia", "nouveau", "vfio-pci"), None when none does.
+    `driver` is the kernel module or Windows service that holds it ("nvidia", "nouveau", "vfio-pci"), None when none.
     """
 
-    vendor: Literal["nvidia", "amd", "intel", "apple", "microsoft"] | str | Unknown = UNKNOWN
+    vendor: str | Unknown = UNKNOWN
     name: Text = UNKNOWN
     pci_id: Text = UNKNOWN
     memory: Size = UNKNOWN
@@ -157,9 +157,9 @@ class IntelDriver:
 class Drivers:
     """The drivers by vendor; `None` says that there is none."""
 
-    nvidia: NvidiaDriver | None | Unknown = UNKNOWN
-    amd: AmdDriver | None | Unknown = UNKNOWN
-    intel: IntelDriver | None | Unknown = UNKNOWN
+    nvidia: NvidiaDriver | Unknown | None = UNKNOWN
+    amd: AmdDriver | Unknown | None = UNKNOWN
+    intel: IntelDriver | Unknown | None = UNKNOWN
 
 
 @dataclass(frozen=True)

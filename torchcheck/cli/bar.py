@@ -5,9 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
-
 if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Self
@@ -20,6 +17,8 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         """Draw on `console`; nothing is left of the bar at the end."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (
             BarColumn(24),
             MofNCompleteColumn(),
@@ -48,6 +47,8 @@ class Bar:
         elif kind == "result":
             self._progress.advance(self._task)
             if event["status"] in BAD:
+                from rich.text import Text
+
                 self._progress.console.print(Text.assemble((f"{event['status']}: ", "bold red"), _name(event)))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -27,6 +25,8 @@ class Phases:
 
     def __init__(self, output: Output) -> None:
         """Speak through a command's output; nothing when it is to be quiet."""
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
         self._output = output
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
