@@ -161,6 +161,23 @@ DEFECTS: tuple[Defect, ...] = (
         fixed="2.13",
         what="rate of group *",
     ),
+    Defect(
+        "optimizers.asgd.*",
+        "the foreach form of ASGD computed its rate with another formula, and its decay from another step",
+        "use foreach=False for ASGD, or torch 2.4 or later",
+        link="https://github.com/pytorch/pytorch/pull/125440",
+        fixed="2.4",
+        what="foreach, *",
+    ),
+    Defect(
+        "optimizers.adagrad.*",
+        "the foreach form of Adagrad kept its rate in float32, also for float64 parameters",
+        "use foreach=False for Adagrad where float64 matters",
+        fixed="2.4",
+        dtypes=("float64",),
+        what="foreach, *",
+        at_most=1e9,
+    ),
 )
 
 

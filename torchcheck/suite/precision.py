@@ -18,15 +18,23 @@ NEW = tuple(
 OLD = (("cuda.matmul", "allow_tf32", False), ("cudnn", "allow_tf32", False))
 
 
+def _has(owner: Any, attribute: str) -> bool:
+    """Say whether a switch is there (torch 2.0 raises AssertionError for one that is not)."""
+    try:
+        return hasattr(owner, attribute)
+    except AssertionError:
+        return False
+
+
 def _switches(torch: Any) -> list[tuple[str, Any, str, Any]]:
     """Find (name, owner, attribute, value for IEEE) of what this torch has."""
-    table = NEW if hasattr(torch.backends.cuda.matmul, "fp32_precision") else OLD
+    table = NEW if _has(torch.backends.cuda.matmul, "fp32_precision") else OLD
     found = []
     for path, attribute, value in table:
         owner = torch.backends
         for part in path.split("."):
             owner = getattr(owner, part, None)
-        if owner is not None and hasattr(owner, attribute):
+        if owner is not None and _has(owner, attribute):
             found.append((f"torch.backends.{path}.{attribute}", owner, attribute, value))
     return found
 

@@ -296,7 +296,12 @@ class Training:
         if after is not None:
             self.optimizer.load_state_dict(after.optimizer.state_dict())
             home = _Late(home, after.scheduler.last_epoch - 1)
-        self.scheduler: Any = row.make(home, self.optimizer)
+        try:
+            self.scheduler: Any = row.make(home, self.optimizer)
+        except ValueError as error:
+            if row.optimizer == "SGD" or "momentum" not in str(error):
+                raise
+            context.skip(f"this torch's {row.cls} does not cycle betas: {error}")
 
     @property
     def rates(self) -> list[float]:
@@ -358,7 +363,7 @@ def follows(context: Context, row: Schedule) -> None:
             moved.append(training.displace(context))
             momenta.append(training.momenta if row.momentum else [])
             others.append(training.second_betas)
-            if t or row.cls != "ReduceLROnPlateau":
+            if hasattr(training.scheduler, "get_last_lr") and (t or row.cls != "ReduceLROnPlateau"):
                 last.append([float(x) for x in training.scheduler.get_last_lr()])
     for group, base in enumerate(BASES):
         want = [row.rate(t, base, group) for t in range(row.steps + 1)]
@@ -371,7 +376,8 @@ def follows(context: Context, row: Schedule) -> None:
             _compare(context, [m[group] for m in momenta], beta, 1.0, f"momentum of group {group} after each step")
         context.figure(f"group {group}", {"rate": got, "closed form": want})
     context.exact(others, [others[0]] * len(others), what="second betas, which no schedule moves")
-    context.exact(last, rates[-len(last) :], what="get_last_lr against the rates of the groups")
+    if last:  # a plateau had none before torch 2.2
+        context.exact(last, rates[-len(last) :], what="get_last_lr against the rates of the groups")
 
 
 @check(
