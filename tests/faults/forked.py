@@ -93,6 +93,8 @@ class Server:
                 answer["noticed"].append(f"{item.check.id}{where} {result['status']}: {result['detail']}")
                 if not self.job.get("everything"):
                     break
+        if fault.startswith("mutant:"):
+            answer["changed"] = sys.modules["planted.mutants"].changed
         return answer
 
     def record(self):

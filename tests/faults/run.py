@@ -50,12 +50,14 @@ class Verdict:
         noticed: the checks that failed, first one first.
         compared: how many checks passed or failed.
         seconds: of the run.
+        changed: results in which a mutant changed a number (None for other faults).
     """
 
     planted: str
     noticed: list[str]
     compared: int
     seconds: float
+    changed: int | None = None
 
 
 def try_fault(
@@ -138,7 +140,8 @@ def try_forked(python: str, names: list[str], job: dict) -> Iterator[tuple[str, 
     job = {**job, "faults": names, "ignore": sound["keys"]}
     job.setdefault("first", {name: TOPICS.get(name.partition(".")[0], []) for name in names})
     for answer in ask(python, job):
-        yield answer["fault"], Verdict(answer["planted"], answer["noticed"], answer["compared"], answer["seconds"])
+        told = (answer["planted"], answer["noticed"], answer["compared"], answer["seconds"], answer.get("changed"))
+        yield answer["fault"], Verdict(*told)
 
 
 def mutants(python: str, globs: list[str], job: dict) -> dict[str, list]:
@@ -194,7 +197,7 @@ def main() -> None:
     parser.add_argument("--isolated", action="store_true")
     parser.add_argument("--mutants", action="store_true")
     parser.add_argument("--readme", action="store_true")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     python = str(Path(asked.python).absolute())
     job = {"level": asked.level, "jobs": asked.jobs, "everything": asked.everything, "select": asked.select}
     missed = (run_mutants if asked.mutants else run_corpus)(python, asked, job)
@@ -230,22 +233,50 @@ def _each(python: str, names: list[str], job: dict, asked: argparse.Namespace) -
     return tried
 
 
+# What no check can see, whatever it compares.
+UNSEEN = {
+    "empty": "memory that nobody has written to yet",
+    "new_empty": "memory that nobody has written to yet",
+    "set_": "no numbers of its own: the memory of another tensor",
+    "_efficientzerotensor": "zeros that are never stored",
+    "_foreach_sign_": "only the sign of a sign is used",
+}
+
+
 def run_mutants(python: str, asked: argparse.Namespace, job: dict) -> list[str]:
-    """Try both mutations of the operators that were asked for; print the survivors and give their names."""
+    """Try the mutations of the operators that were asked for; print the survivors and give their names."""
     found = mutants(python, asked.faults, job)
-    survivors, counts = [], {kind: [0, 0] for kind in KINDS}
-    for name, verdict in try_forked(python, list(found), {**job, "only": found}):
-        kind = name.rpartition(":")[2]
-        counts[kind][1] += 1
-        counts[kind][0] += bool(verdict.noticed)
-        if not verdict.noticed or verdict.planted != "planted":
-            survivors.append(name)
+    rows: dict[str, dict[str, list[str]]] = {kind: {"noticed": [], "survived": [], "unseen": []} for kind in KINDS}
+    tried = dict(try_forked(python, list(found), {**job, "only": found}))
+    # Operators also call each other past the dispatcher's ear: what survived meets the whole suite.
+    again = [name for name, verdict in tried.items() if _column(name.split(":")[3], verdict) == "survived"]
+    tried |= dict(try_forked(python, again, job)) if again else {}
+    for name, verdict in tried.items():
+        operator, _, kind = name.removeprefix("mutant:aten::").rpartition(":")
+        column = _column(operator, verdict)
+        rows[kind][column].append(operator)
+        if column == "survived":
             print(_line(name, verdict, everything=False), flush=True)
-    lines = [f"| {kind} | {KINDS[kind]} | {killed} of {tried} |" for kind, (killed, tried) in counts.items()]
+    lines = ["| mutation | of every result | noticed | of | not noticed |", "|---|---|---|---|---|"]
+    for kind, row in rows.items():
+        names = ", ".join(f"`{name}`" for name in row["survived"])
+        noticed, survived = len(row["noticed"]), len(row["survived"])
+        share = f" ({100 * noticed / max(noticed + survived, 1):.1f} %)"
+        lines.append(f"| {kind} | {KINDS[kind]} | {noticed}{share} | {noticed + survived} | {names} |")
     print(*lines, sep="\n")
     if asked.readme:
-        write_readme("mutants", "\n".join(["| mutation | of every result | noticed |", "|---|---|---|", *lines]))
-    return survivors
+        reasons = ", ".join(f"`{name}` ({why})" for name, why in UNSEEN.items())
+        write_readme("mutants", "\n".join([*lines, "", f"Left out, since nothing can show: {reasons}."]))
+    return rows["uniform"]["survived"] + rows["lane"]["survived"]
+
+
+def _column(operator: str, verdict: Verdict) -> str:
+    """Sort a mutant; one that changed no number (zeros, views, a kernel that nothing reaches) is not to be seen."""
+    if verdict.noticed:
+        return "noticed"
+    base = operator.partition(".")[0]
+    hidden = not verdict.changed or any(base in (name, f"{name}_like", f"{name}_strided") for name in UNSEEN)
+    return "unseen" if hidden else "survived"
 
 
 def _line(name: str, verdict: Verdict, *, everything: bool) -> str:

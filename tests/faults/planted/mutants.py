@@ -8,6 +8,9 @@ import torch
 from planted import kernels
 from torch.utils._python_dispatch import TorchDispatchMode
 
+changed = 0
+"""Results of which this mutant has changed a number, in this process."""
+
 
 def mutant(name: str) -> None:
     """Plant "aten::mm:uniform"."""
@@ -17,7 +20,7 @@ def mutant(name: str) -> None:
 
 def _spoil(result: Any, kind: str, args: tuple, kwargs: dict) -> Any:
     if isinstance(result, float):
-        return _number(result, kind)
+        return _count(_number(result, kind), result)
     if isinstance(result, torch.Tensor):
         return _tensor(result, kind, args, kwargs)
     if isinstance(result, (tuple, list)):
@@ -32,20 +35,26 @@ def _number(value: float, kind: str) -> float:
     return {"uniform": value * (1 + 1e-4), "lane": value + 1e-3 * (abs(value) or 1.0)}.get(kind, value)
 
 
+def _count(made: Any, given: Any) -> Any:
+    global changed  # noqa: PLW0603
+    changed += not (torch.equal(made, given) if isinstance(made, torch.Tensor) else made == given)
+    return made
+
+
 def _tensor(tensor: Any, kind: str, args: Any, kwargs: dict) -> Any:
     if not tensor.is_floating_point() or tensor.is_sparse or not tensor.numel():
         return tensor
     if kind == "uniform":
-        changed = tensor * (1 + 1e-4)
+        made = tensor * (1 + 1e-4)
     else:
         flat = tensor.contiguous().clone().reshape(-1)
         lanes = flat[{"lane": 0, "inner": 517}[kind] :: 1000]
         lanes += 1e-3 * torch.where(lanes == 0, torch.ones_like(lanes), lanes.abs())
-        changed = flat.reshape(tensor.shape)
-    changed = changed.to(tensor.dtype)
+        made = flat.reshape(tensor.shape)
+    made = _count(made.to(tensor.dtype), tensor)
     if any(tensor is value for value in (*args, *kwargs.values())):
-        return tensor.copy_(changed)
-    return changed
+        return tensor.copy_(made)
+    return made
 
 
 class Recorder(TorchDispatchMode):
