@@ -325,7 +325,10 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
     )
     if match and re.search(r"DLL", match[0]):
         return
-    if match and "from torch._C import (" not in match[0]:
+    installed = re.search(r"(?:site|dist)-packages", file)
+    if match and installed:
+        yield Finding("corrupt-install", Weight.CONFIRMED, (e.quote(match), f"torch is {file}."), from_log=True)
+    elif match and "from torch._C import (" not in match[0]:
         yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), from_log=True)
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
     package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package")

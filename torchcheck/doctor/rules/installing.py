@@ -280,10 +280,13 @@ def leftovers(e: Evidence) -> Iterator[Finding]:
 def damaged(e: Evidence) -> Iterator[Finding]:
     """Files of torch or a companion are missing, or are not those of the wheel."""
     for note in e.notes("are missing or changed"):
-        name = note.removeprefix("files of ").split(" ")[0]
+        name, _, files = note.removeprefix("files of ").partition(" are missing or changed: ")
+        # Scripts outside site-packages (../../../bin/torchrun) are no part of what is imported.
+        own = [file for file in files.split(", ") if not file.startswith("..")]
         fix = (f"{{pip}} install --force-reinstall --no-deps --no-cache-dir {name}=={e.package(name)}",)
-        own = name == "torch" and e.facts.torch.import_ in {"error", "crash"}
-        yield Finding("corrupt-install", Weight.CONFIRMED + 2 if own else Weight.PROVEN, (note,), fix)
+        broken = name == "torch" and e.facts.torch.import_ in {"error", "crash"}
+        if own:
+            yield Finding("corrupt-install", Weight.CONFIRMED + 2 if broken else Weight.PROVEN, (note,), fix)
 
 
 @rule

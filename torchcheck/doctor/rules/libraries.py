@@ -146,6 +146,10 @@ def library_path(e: Evidence) -> Iterator[Finding]:
         )
     elif foreign and e.linux and e.facts.torch.import_ == "ok" and _other_copy(e, foreign) and not e.works_on_gpu:
         yield Finding("library-path-conflict", Weight.HINT + 5, (f"LD_LIBRARY_PATH is {path}.",))
+    named = [p for p in path.split(":") if len(p) > 1 and "/wsl/" not in p and f"{p.rstrip('/')}/lib" in e.log.text]
+    if named and e.linux:
+        seen = (f"The library that failed lies in {named[0]}, which LD_LIBRARY_PATH puts first.",)
+        yield Finding("library-path-conflict", Weight.CONFIRMED + 3, seen, from_log=True)
     crash = e.search(
         r"egmentation fault[^\n]{0,40}import(?:ing)? torch|"
         r"import(?:ing)? torch[^\n]{0,80}\n?[^\n]{0,80}egmentation fault"
