@@ -114,7 +114,8 @@ def triangles(context: Context) -> None:
         wide = [[[25.0] * 2 for _ in range(oracle.N)] for _ in lows]
         _judge(context, found, x, wide, "triangular solution")
         both = _batch(context, [oracle.matmul(a, b) for a, b in zip(full, x)])
-        whole = [[[1000.0] * 2 for _ in range(oracle.N)] for _ in lows]
+        inverses = [oracle.matmul(oracle.transpose(i), i) for i in map(_inverse_lower, lows)]
+        whole = [_sandwich(a, i, part) for a, i, part in zip(full, inverses, x)]
         _judge(context, torch.cholesky_solve(both, low), x, whole, "cholesky_solve")
         turns = [oracle.orthogonal(rng) for _ in lows]
         ups = [oracle.transpose(a) for a in lows]
@@ -122,6 +123,13 @@ def triangles(context: Context) -> None:
         signs = r.diagonal(dim1=-2, dim2=-1).sign()
         _judge(context, q * signs[:, None, :], turns, flat, "Q, signs by R's diagonal")
         _judge(context, r * signs[:, :, None], ups, flat, "R, signs by its diagonal")
+
+
+def _inverse_lower(a: Matrix) -> Matrix:
+    """Invert L D with D its diagonal: D^-1 L^-1."""
+    d = [a[i][i] for i in range(oracle.N)]
+    unit = [[v / d[j] for j, v in enumerate(row)] for row in a]
+    return [[v / d[i] for v in row] for i, row in enumerate(oracle.inverse_unit_lower(unit))]
 
 
 @check(oracle=EXACT, dtypes=FLOATS[:2])
@@ -174,9 +182,11 @@ def powers(context: Context) -> None:
     got = torch.linalg.matrix_power(_batch(context, drawn), 3)
     trace.judge_period(context, got, _flat(cubes), bound=0.0, what="third power")
     strict = [[[v if j > i else 0.0 for j, v in enumerate(row)] for i, row in enumerate(a)] for a in drawn]
-    # P N P^-1 with N strictly triangular: its cube is the last power, and the exponential has no zeros to hide in.
-    turned = [oracle.invertible(rng) for _ in strict]
-    strict = [oracle.matmul(oracle.matmul(p, a), q) for (p, q, _), a in zip(turned, strict)]
+    # P N P^-1 / 8 with N strictly triangular: its cube is the last power, and its exponential has few zeros.
+    lows = [oracle.unit_lower(rng) for _ in strict]
+    strict = [
+        _scaled(oracle.matmul(oracle.matmul(p, a), oracle.inverse_unit_lower(p)), 0.125) for p, a in zip(lows, strict)
+    ]
     identity = oracle.diagonal([1.0] * oracle.N)
     right, size = [], []
     for a in strict:

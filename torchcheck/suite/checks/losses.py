@@ -214,7 +214,8 @@ def loss(context: Context, row: Case) -> None:
     """The loss {row} and its gradients are those of its formula, under every reduction."""
     drawn, answers = _answers(context.ident.split(".")[1], context.rng().random())
     for answer in answers:
-        copies = 1 + (1031 if context.at_least("default") else 1) // len(answer.value)
+        lanes = 4124 if "nll" in context.ident else 1031  # nine tenths of its gradients are zeros, where nothing shows
+        copies = 1 + (lanes if context.at_least("default") else 1) // len(answer.value)
         times = copies if answer.reduction == "none" else 1
         output, found = _run(context, row, drawn, answer.reduction, times, answer.upstream)
         what = answer.reduction
