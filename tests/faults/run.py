@@ -240,6 +240,7 @@ UNSEEN = {
     "set_": "no numbers of its own: the memory of another tensor",
     "_efficientzerotensor": "zeros that are never stored",
     "_foreach_sign_": "only the sign of a sign is used",
+    "_foreach_add.Scalar": "Adadelta, which alone calls it, divides two of its results: the factor cancels",
 }
 
 
@@ -275,7 +276,11 @@ def _column(operator: str, verdict: Verdict) -> str:
     if verdict.noticed:
         return "noticed"
     base = operator.partition(".")[0]
-    hidden = not verdict.changed or any(base in (name, f"{name}_like", f"{name}_strided") for name in UNSEEN)
+    hidden = (
+        not verdict.changed
+        or operator in UNSEEN
+        or any(base in (name, f"{name}_like", f"{name}_strided") for name in UNSEEN)
+    )
     return "unseen" if hidden else "survived"
 
 

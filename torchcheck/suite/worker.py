@@ -141,6 +141,7 @@ class Worker:
         self.send("start", id=item.check.id, device=item.device, dtype=item.dtype)
         limit = item.check.timeout or self.job.get("timeout")
         if limit:  # where it hangs, for the log, before the runner's patience ends
+            limit += float(self.job.get("options", {}).get("seconds", 0))
             faulthandler.dump_traceback_later(limit * 0.9, exit=False)
 
     @staticmethod

@@ -193,9 +193,9 @@ class _Lane:
         }
 
     def _limit(self) -> float:
-        """Seconds to wait for the next event: the running check's own limit, or the general one."""
+        """Seconds to wait for the next event: the check's own limit, or the general one, and the time of a soak."""
         item = self.ledger.plan.get(key_of(self._running)) if self._running else None
-        return float((item or {}).get("timeout") or self.job.timeout)
+        return float((item or {}).get("timeout") or self.job.timeout) + float(self.job.options.get("seconds", 0))
 
     def _take(self, event: Event) -> None:
         kind = event["event"]
