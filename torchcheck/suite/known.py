@@ -178,6 +178,24 @@ DEFECTS: tuple[Defect, ...] = (
         what="foreach, *",
         at_most=1e9,
     ),
+    Defect(
+        "matmul.accumulates",
+        "the dot product of bfloat16 vectors on the CPU was summed in bfloat16, where 256 + 1 is 256",
+        "use torch 2.4 or later, or dot in float32",
+        fixed="2.4",
+        dtypes=("bfloat16",),
+        devices=("cpu",),
+        what="dot of *",
+    ),
+    Defect(
+        "reductions.constants",
+        "the mean of float16 numbers on the CPU was infinite where their sum overflows",
+        "use torch 2.4 or later, or take the mean in float32",
+        fixed="2.4",
+        dtypes=("float16",),
+        devices=("cpu",),
+        what="mean of numbers whose sum overflows",
+    ),
 )
 
 

@@ -142,8 +142,9 @@ def resuming(context: Context, row: str) -> None:
 
 
 def _load(torch: Any, source: Any, **options: Any) -> Any:
-    """Load a checkpoint, as data only."""
-    return torch.load(source, weights_only=True, **options)
+    """Load a checkpoint, as data only; before torch 2.4 that left out much of what an optimizer's state is made of."""
+    safe = hasattr(torch.serialization, "add_safe_globals")
+    return torch.load(source, weights_only=safe, **options)
 
 
 @check(oracle="the bytes that were saved", level="quick", dtypes=FLOATS)
