@@ -97,7 +97,8 @@ def test_nothing_heavy_is_imported_on_top(place: str) -> None:
 
 
 def test_the_island_imports_only_itself_the_standard_library_and_torch() -> None:
-    guests = {"torch", "torchvision", "torchaudio", "mpmath"} | {"numpy"}  # numpy: the bridge check imports it by name
+    # NumPy for the bridge to it, Triton because torch.compile cannot do without: each looked for by name.
+    guests = {"torch", "torchvision", "torchaudio", "mpmath", "numpy", "triton"}
     for path in sources("suite"):
         outside = {
             n for n in imports(path) if not touches(n, {"torchcheck.suite"}) and n.split(".")[0] not in STDLIB | guests

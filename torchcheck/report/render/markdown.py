@@ -100,7 +100,26 @@ def flatten(members: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for i, member in enumerate(members):
             yield from flatten(member, f"{prefix}[{i}]")
     else:
-        yield prefix, plain(members)
+        yield prefix, size(members) if _is_size(prefix, members) else plain(members)
+
+
+def _is_size(name: str, value: Any) -> bool:
+    last = name.rpartition(".")[2]
+    return isinstance(value, int) and (
+        last in ("total", "available", "swap", "shm", "memory") or last.endswith("_free")
+    )
+
+
+def size(count: int | None) -> str:
+    """Say a number of bytes as people do, in powers of ten as disks and indexes do."""
+    if count is None:
+        return "unknown"
+    unit = next(u for u in (12, 9, 6, 3, 0) if count >= 10**u or u == 0)
+    return (
+        f"{count / 10**unit:.1f} {({0: 'bytes', 3: 'kB', 6: 'MB', 9: 'GB', 12: 'TB'})[unit]}"
+        if unit
+        else f"{count} bytes"
+    )
 
 
 def plain(value: Any) -> str:

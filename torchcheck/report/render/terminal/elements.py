@@ -72,13 +72,6 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> Table:
     return grid
 
 
-def size(count: int | None) -> str:
-    """Say a number of bytes as people do."""
-    from rich.filesize import decimal
-
-    return "unknown" if count is None else decimal(count)
-
-
 def count(number: int, noun: str) -> str:
     """Say a number of things."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from torchcheck.report.render.terminal.elements import Data, Line, Paste, command_line, heading, indented, pairs, size
+from torchcheck.report.render.markdown import size
+from torchcheck.report.render.terminal.elements import Data, Line, Paste, command_line, heading, indented, pairs
 from torchcheck.report.render.terminal.verified import verify, verify_verdict
 
 if TYPE_CHECKING:
