@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.metadata import PathDistribution
+
+    from packaging.requirements import Requirement
 
 FAMILY = ("torch", "torchvision", "torchaudio")
 
@@ -143,21 +146,35 @@ def compiled(sources: Iterable[str]) -> Iterator[str]:
 
 def conflicts(dists: Mapping[str, Dist], environment: Mapping[str, str]) -> list[str]:
     """Say which requirements are not met, as `pip check` does; `environment` holds the target's markers."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
     broken = []
     for dist in dists.values():
-        for text in dist.requires:
-            try:
-                need = Requirement(text)
-            except InvalidRequirement:
-                continue
-            if need.marker and not need.marker.evaluate({**environment, "extra": ""}):
-                continue
+        for need in needs(dist.requires, environment):
             have = dists.get(normal(need.name))
             if have is None:
                 broken.append(f"{dist.name} {dist.version} requires {need.name}, which is not installed")
             elif not need.specifier.contains(have.version, prereleases=True):
-                needs = f"{dist.name} {dist.version} requires {need.name}{need.specifier}"
-                broken.append(f"{needs}, but {have.name} {have.version} is installed")
+                said = f"{dist.name} {dist.version} requires {need.name}{need.specifier}"
+                broken.append(f"{said}, but {have.name} {have.version} is installed")
     return broken
+
+
+def needs(requires: Iterable[str], environment: Mapping[str, str]) -> list[Requirement]:
+    """Read the requirements that count in an environment, without extras; what cannot be read is passed over."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    found = []
+    for text in requires:
+        with contextlib.suppress(InvalidRequirement):
+            need = Requirement(text)
+            if not need.marker or need.marker.evaluate({**environment, "extra": ""}):
+                found.append(need)
+    return found
+
+
+def markers(version: str) -> dict[str, str]:
+    """Give the environment markers of a Python of this machine: ours, with its version (PEP 508)."""
+    from packaging.markers import default_environment
+
+    ours = {key: str(value) for key, value in default_environment().items()}
+    known = version or ours["python_full_version"]
+    return {**ours, "python_full_version": known, "python_version": ".".join(known.split(".")[:2])}

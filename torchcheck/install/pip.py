@@ -43,7 +43,9 @@ class Pip:
     def fetch(self, arguments: Sequence[str], again: Sequence[str] = ()) -> list[Incoming]:
         """Resolve what `pip install ARGUMENTS` would install and download it into the staging folder.
 
-        `again` are exact pins of what is there, but damaged.
+        `again` are exact pins of what is there, but damaged. In an environment that holds nothing yet, or with a pip
+        that cannot report, everything is taken at once. Else the pins come first, alone: mostly all that they need is
+        there, and if not, pip resolves it.
 
         Raises:
             TorchcheckError: with what pip's complaint means; the target is untouched.
@@ -55,15 +57,34 @@ class Pip:
             self._refuse_plain_http(arguments, [])
             sound = {name: dist for name, dist in there.items() if f"{dist.name}==={dist.version}" not in again}
             return needed(self._fetched(), pinned(arguments), sound)
-        wanted = self.resolve(arguments)
-        self._refuse_plain_http(arguments, [str(item["download_info"]["url"]) for item in wanted])
-        lines = [*(_requirement(item) for item in wanted), *again]
-        if not lines:
-            return []
-        listing, where = self._listed("fetch.txt", lines), sources(arguments)
-        self._pip("wheel", "--no-deps", "--wheel-dir", self._wheels, *self._network(), *where, "--requirement", listing)
-        self._refuse_plain_http(arguments, [])
+        self._wheel(arguments, [*missing(arguments, there), *again])
+        fetched = self._fetched()
+        if not self._satisfied(fetched, there):
+            wanted = self.resolve(arguments)
+            self._refuse_plain_http(arguments, [str(item["download_info"]["url"]) for item in wanted])
+            names = {item.name for item in fetched}
+            self._wheel(arguments, [_requirement(item) for item in wanted if _name(item) not in names])
         return self._fetched()
+
+    def _wheel(self, arguments: Sequence[str], lines: Sequence[str]) -> None:
+        """Download exactly these requirements."""
+        if lines:
+            listing, where = self._listed("fetch.txt", lines), sources(arguments)
+            flags = ("--no-deps", "--wheel-dir", self._wheels, *self._network())
+            self._pip("wheel", *flags, *where, "--requirement", listing)
+            self._refuse_plain_http(arguments, [])
+
+    def _satisfied(self, fetched: Sequence[Incoming], there: Mapping[str, installed.Dist]) -> bool:
+        """Say whether what the family needs is there already: then nothing needs to be resolved."""
+        versions = {name: dist.version for name, dist in there.items()} | {item.name: item.version for item in fetched}
+        environment = installed.markers(str(self._target.facts.version or ""))
+        needs = [need for item in fetched for need in installed.needs(item.requires, environment)]
+        return all(
+            not need.extras
+            and (have := versions.get(installed.normal(need.name))) is not None
+            and need.specifier.contains(have, prereleases=True)
+            for need in needs
+        )
 
     def _fetched(self) -> list[Incoming]:
         names = sorted(os.listdir(self._wheels))
@@ -161,6 +182,14 @@ def pinned(arguments: Sequence[str]) -> dict[str, str]:
     return {installed.normal(match[1]): match[2] for match in found if match}
 
 
+def missing(arguments: Sequence[str], there: Mapping[str, installed.Dist]) -> list[str]:
+    """Give the pins among the arguments that are not installed in exactly that version."""
+    pins = pinned(arguments)
+    return [
+        f"{name}==={version}" for name, version in pins.items() if name not in there or there[name].version != version
+    ]
+
+
 def needed(found: Sequence[Incoming], asked: Mapping[str, str], there: Mapping[str, installed.Dist]) -> list[Incoming]:
     """Drop what is installed already, or what is there in another version that nobody objects to."""
     from packaging.requirements import Requirement
@@ -199,6 +228,10 @@ def sources(arguments: Sequence[str]) -> list[str]:
     """Keep the arguments that say where to look (pip finds the credentials for a file's URL there), not what for."""
     values = {position + 1 for position, word in enumerate(arguments) if word in WITH_VALUE}
     return [word for position, word in enumerate(arguments) if word.startswith("-") or position in values]
+
+
+def _name(item: dict[str, Any]) -> str:
+    return installed.normal(str(item["metadata"]["name"]))
 
 
 def _requirement(item: dict[str, Any]) -> str:

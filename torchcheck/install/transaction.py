@@ -201,13 +201,4 @@ def _version(dists: Mapping[str, installed.Dist], name: str) -> str | None:
 
 
 def _conflicts(dists: Mapping[str, installed.Dist], target: Target) -> list[str]:
-    return installed.conflicts(dists, markers(target))
-
-
-def markers(target: Target) -> dict[str, str]:
-    """Give the environment markers of the target: ours, with its Python (PEP 508)."""
-    from packaging.markers import default_environment
-
-    ours = {key: str(value) for key, value in default_environment().items()}
-    version = str(target.facts.version or ours["python_full_version"])
-    return {**ours, "python_full_version": version, "python_version": ".".join(version.split(".")[:2])}
+    return installed.conflicts(dists, installed.markers(str(target.facts.version or "")))
