@@ -158,10 +158,9 @@ def subnormals(context: Context) -> None:
     context.exact(y, [x / 2 for x in xs], what="LeakyReLU(0.5) of subnormals", given=xs)
 
 
-@check(oracle="numerical second derivative of the formula", each=POINTWISE, needs=needs)
+@check(oracle="numerical second derivative of the formula", dtypes=("float64",), each=POINTWISE, needs=needs)
 def double_backward(context: Context, row: Activation) -> None:
     """{row} can be differentiated twice, rightly."""
-    context.dtype_name = "float64"
     torch = context.torch
     for variant in range(len(row.arguments)):
         case = sample(context, row, variant)

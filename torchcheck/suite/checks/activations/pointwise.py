@@ -28,6 +28,20 @@ def module(context: Context, row: Activation, arguments: Arguments, **options: A
     return getattr(context.torch.nn, row.module)(**arguments, **options).eval()
 
 
+def advise(context: Context, row: Activation) -> None:
+    """Say what to do when it fails."""
+    context.hint = f"every network with {row.module} goes wrong on {context.device}; "
+    if context.device == "cpu":
+        context.hint += (
+            "run again with ATEN_CPU_CAPABILITY=default: if that passes, the vector kernels or this processor's vector"
+            " unit are at fault; reinstall torch, and if it stays, test the processor"
+        )
+    else:
+        context.hint += (
+            "run again with --device cpu: if that passes, update the driver, then torch, then test the device"
+        )
+
+
 def variants(context: Context, row: Activation) -> range:
     """Say which arguments to try: torch's defaults alone where time is short."""
     short = context.level == "quick" and context.dtype_name != "float32"
@@ -42,6 +56,7 @@ def count(context: Context, variant: int) -> int:
 @check(oracle=ORACLE, level="quick", dtypes=FLOATS, each=POINTWISE, needs=needs)
 def forward(context: Context, row: Activation) -> None:
     """{row} gives the right value for every element."""
+    advise(context, row)
     for variant in variants(context, row):
         case = sample(context, row, variant)
         x = case.inputs(context, count(context, variant))
@@ -56,6 +71,7 @@ def forward(context: Context, row: Activation) -> None:
 @check(oracle=ORACLE, level="quick", dtypes=FLOATS, each=POINTWISE, needs=needs)
 def backward(context: Context, row: Activation) -> None:
     """{row} gives the right gradient for every element."""
+    advise(context, row)
     torch = context.torch
     for variant in variants(context, row):
         case = sample(context, row, variant)
