@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from .. import nvml
 from ..context import Context
 from ..oracles import linear
 from ..registry import FLOATS, check
@@ -162,6 +163,48 @@ def memory(context: Context) -> None:
         context.within(float(allocated(context.device) - before), 8.1 * count + 4096, what="bytes taken", unit="bytes")
         del blocks
         context.exact(allocated(context.device), before, what="bytes still taken after freeing")
+
+
+@check(oracle="the driver's own counters, before and after work")
+def health(context: Context) -> None:
+    """The GPU makes no memory errors under load, and has none from before to repair."""
+    uuid = _uuid(context)
+    torch = context.torch
+    try:
+        before = nvml.read(uuid)
+    except nvml.NvmlError as error:
+        context.skip(str(error))
+    work = torch.ones(2048, 2048, device=context.device)
+    for _ in range(50):
+        work = (work @ work) / 2048
+    torch.cuda.synchronize(context.device)
+    after = nvml.read(uuid)
+    context.hint = "reset the GPU or reboot; if it comes again, the vendor's diagnosis (dcgmi diag) and a replacement"
+    context.exact(
+        after.get("memory pages that wait for retirement", 0), 0, what="memory pages that wait for retirement"
+    )
+    for name in ("uncorrected memory errors", "corrected memory errors"):
+        if name not in after:
+            context.note(f"this GPU does not count {name}")
+        elif name.startswith("un"):
+            context.exact(after[name] - before[name], 0, what=f"{name} during this check")
+            context.exact(after[name], 0, what=f"{name} since the driver was loaded")
+        elif after[name]:
+            context.note(f"{after[name]} {name} since the driver was loaded")
+    slowed = nvml.throttles(after.get("throttle reasons", 0))
+    context.note(f"{after.get('temperature', '?')} degrees, {after.get('clock', '?')} MHz after load")
+    if slowed:
+        context.note(f"throttled: {', '.join(slowed)}; results are right, speed is not")
+
+
+def _uuid(context: Context) -> str:
+    """Give the NVIDIA GPU's UUID as NVML writes it, or skip."""
+    if not context.device.startswith("cuda") or getattr(context.torch.version, "hip", None):
+        context.skip(f"no NVIDIA GPU is behind {context.device}")
+    uuid = getattr(context.torch.cuda.get_device_properties(context.device), "uuid", None)
+    if uuid is None:
+        context.skip("this torch does not tell the GPU's UUID")
+    return str(uuid) if str(uuid).startswith("GPU-") else f"GPU-{uuid}"
 
 
 @check(oracle="the bits that were sent")
