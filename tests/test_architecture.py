@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,29 @@ DOORS = {
     f"torchcheck.{name}" for name in ("host", "live", "processes", "install", "wheels.offers", "verify.runner", "cli")
 }
 DECIDES = DOORS | {"os", "subprocess", "socket", "urllib.request", "ctypes", "psutil", "time"}
+PURE_WHEELS = [
+    "builds",
+    "candidates",
+    "catalog",
+    "explain",
+    "gpu_models",
+    "gpus",
+    "listing",
+    "lock",
+    "machine",
+    "notes",
+    "plan",
+    "refuse",
+    "request",
+    "rules",
+]
 # A folder or module, and what nothing in it may import, anywhere in its source.
 FORBIDDEN: dict[str, set[str]] = {
     "suite": {"click", "rich", "psutil", "packaging", "numpy"},
     "suite/oracles": {"torch"},
     "native": {"torchcheck", "torch"},
     "probes": {"os", "subprocess", "ctypes", "platform", "socket"},
-    "wheels/plan.py": DECIDES,
-    "wheels/catalog.py": DECIDES,
-    "wheels/gpus.py": DECIDES,
+    **{f"wheels/{name}.py": DECIDES for name in PURE_WHEELS},
     "doctor": DECIDES,
     "report": DECIDES,
     "verify/outcome.py": DECIDES,
@@ -52,7 +67,8 @@ def sources(place: str) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
-def imports(path: Path, *, top: bool = False) -> set[str]:
+@cache
+def imports(path: Path, *, top: bool = False) -> frozenset[str]:
     """Absolute names of all modules that a source imports, and of what it takes from them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = ("torchcheck", *path.relative_to(PACKAGE).parent.parts)
@@ -64,7 +80,7 @@ def imports(path: Path, *, top: bool = False) -> set[str]:
             parts = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*parts, *filter(None, [node.module])])
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def _statements(tree: ast.Module) -> list[ast.stmt]:

@@ -1,6 +1,6 @@
 """What PyTorch has released, as data: releases, Python tags, platforms, backends, kernels, driver floors, pairings.
 
-The data stand in `data/pypi.json` (measured, written by tools/measure_pypi.py) and `data/backends.json` (by hand, each
+The data stand in `data/pypi.json` (measured, written by .ci/measure_pypi.py) and `data/backends.json` (by hand, each
 row with its source). To add a release or a backend is to add a row there; nothing here names one.
 """
 

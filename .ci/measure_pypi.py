@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a package
 """Write torchcheck/wheels/data/pypi.json anew from what PyPI lists; to be run after a release of the torch family.
 
 For each release: upload date, Requires-Python, and per platform the Python tags with the oldest system that their
@@ -31,7 +30,7 @@ SYSTEMS = {
 def main() -> None:
     """Ask PyPI and write the file."""
     releases = {package: measure(package) for package in FIRST}
-    document = {"source": "https://pypi.org/simple (PEP 691), read by tools/measure_pypi.py", "releases": releases}
+    document = {"source": "https://pypi.org/simple (PEP 691), read by .ci/measure_pypi.py", "releases": releases}
     path = Path(__file__).parent.parent / "torchcheck" / "wheels" / "data" / "pypi.json"
     lines = json.dumps(document).replace('{"version"', '\n{"version"')  # one release a line, so that a diff can be read
     path.write_text(lines + "\n", encoding="utf-8")
