@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..context import Context
 
 ADDING = "rows looked up and gradients added up, in exact integers"
-WORDS, WIDTH = 23, 17
+WORDS, WIDTH = 61, 17  # a table of more than a thousand elements
 
 
 def _rows(context: Context, count: int, width: int, salt: str) -> list[list[float]]:

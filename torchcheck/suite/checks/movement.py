@@ -38,8 +38,8 @@ class Move:
 
 
 def _scattered(rows: Any, index: Any) -> Any:
-    """scatter_add along dim 1 of the first 11 columns into 13 zeros."""
-    into: list[list[tuple[int, ...]]] = [[() for _ in range(13)] for _ in rows]
+    """scatter_add along dim 1 of the first 11 columns into 19 zeros."""
+    into: list[list[tuple[int, ...]]] = [[() for _ in range(19)] for _ in rows]
     for i, row in enumerate(rows):
         for j, k in enumerate(index[i]):
             into[i][k] += (row[j],)
@@ -56,8 +56,8 @@ def _scattered_rows(rows: Any, index: Any) -> Any:
 
 
 def _rows_added(rows: Any, index: Any) -> Any:
-    """index_add along dim 0: row i of x is added to row index[i][0] of 7 zeros."""
-    into: list[list[tuple[int, ...]]] = [[() for _ in rows[0]] for _ in range(7)]
+    """index_add along dim 0: row i of x is added to row index[i][0] of 17 zeros."""
+    into: list[list[tuple[int, ...]]] = [[() for _ in rows[0]] for _ in range(17)]
     for row, (k, *_) in zip(rows, index):
         into[k] = [(*old, p) for old, p in zip(into[k], row)]
     return into
@@ -144,14 +144,14 @@ MOVES = {
     "index": Move(lambda _, x, i: x[i[:, :3]], lambda r, i: [[r[k] for k in ks[:3]] for ks in i], 30),
     "index_from_the_end": Move(lambda _, x, i: x[i[:, :2] - 30], lambda r, i: [[r[k] for k in ks[:2]] for ks in i], 30),
     "index_pair": Move(lambda _, x, i: x[i[:, 0], i[:, 1]], lambda r, i: [r[k][m] for k, m, *_ in i], 30),
-    "scatter_add": Move(lambda _, x, i: x.new_zeros(30, 13).scatter_add(1, i, x[:, :11]), _scattered, 13),
+    "scatter_add": Move(lambda _, x, i: x.new_zeros(30, 19).scatter_add(1, i, x[:, :11]), _scattered, 19),
     "scatter_reduce_sum": Move(
-        lambda _, x, i: x.new_zeros(30, 13).scatter_reduce(1, i, x[:, :11], "sum"), _scattered, 13
+        lambda _, x, i: x.new_zeros(30, 19).scatter_reduce(1, i, x[:, :11], "sum"), _scattered, 19
     ),
-    "scatter": Move(lambda _, x, i: x.new_zeros(30, 13).scatter(1, i, x[:, :11]), _scattered, 13, distinct=True),
-    "index_add": Move(lambda _, x, i: x.new_zeros(7, 37).index_add(0, i[:, 0], x), _rows_added, 7),
+    "scatter": Move(lambda _, x, i: x.new_zeros(30, 19).scatter(1, i, x[:, :11]), _scattered, 19, distinct=True),
+    "index_add": Move(lambda _, x, i: x.new_zeros(17, 37).index_add(0, i[:, 0], x), _rows_added, 17),
     "index_put_accumulate": Move(
-        lambda _, x, i: x.new_zeros(7, 37).index_put((i[:, 0],), x, accumulate=True), _rows_added, 7
+        lambda _, x, i: x.new_zeros(17, 37).index_put((i[:, 0],), x, accumulate=True), _rows_added, 17
     ),
     "index_copy": Move(
         lambda _, x, i: x.flip(0).index_copy(0, i[0], x[:11]),
@@ -220,8 +220,8 @@ def orders_elements(context: Context, row: Any) -> None:
     """{row} finds the right elements at the right places, and its gradient goes there."""
     apply, pick = row
     rng = context.rng()
-    rows, columns = 211, 23  # enough rows for a thousand results of topk
-    x = [rng.sample(range(-400, 400), columns) for _ in range(rows)]
+    period, rows, columns = 11, 1031, 23
+    x = [rng.sample(range(-400, 400), columns) for _ in range(period)]
     values = [pick(line) for line in x]
     places = [[line.index(v) for v in found] for line, found in zip(x, values)]
     upstream = [rng.randint(1, 7) for found in values for _ in found]
@@ -231,11 +231,13 @@ def orders_elements(context: Context, row: Any) -> None:
         result[:] = apply(context.torch, t)
         return result[0]
 
-    output, (by_x,) = trace.backward(context, call, [context.tensor(x)], upstream)
-    context.exact(output, flatten(values), what="values")
-    context.exact(result[1], flatten(places), what="indices")
+    given = trace.tiled(context, flatten(x), rows * columns).reshape(rows, columns)
+    output, (by_x,) = trace.backward(context, call, [given], upstream)
+    trace.judge_period(context, output, flatten(values), bound=0.0, what="values")
+    trace.judge_period(context, result[1], flatten(places), bound=0.0, what="indices")
     rule = [i * columns + p for i, found in enumerate(places) for p in found]
-    context.exact(by_x, moves.backward(rule, rows * columns, upstream), what="gradient")
+    back = moves.backward(rule, period * columns, upstream)
+    trace.judge_period(context, by_x, back, bound=0.0, what="gradient")
 
 
 @check(oracle="the documented conventions", dtypes=("float32",))

@@ -273,9 +273,9 @@ def single_element(context: Context) -> None:
 def weight_norm(context: Context) -> None:
     """weight_norm gives g v / |v| row by row, and gradients to both."""
     torch, rng = context.torch, context.rng()
-    v = [[rng.randint(-96, 160) / 64 for _ in range(4)] for _ in range(3)]
-    g = [rng.randint(16, 120) / 64 for _ in range(3)]
-    upstream = [rng.randint(-96, 96) / 64 for _ in range(12)]
+    rows, columns = 61, 17
+    v = [trace.dyadic(rng, columns, 160, -96) for _ in range(rows)]
+    g, upstream = trace.dyadic(rng, rows, 120, 16), trace.dyadic(rng, rows * columns, 96)
     vs, gs = [leaves(row) for row in v], leaves(g)
     y = [p * s / sqrt(dot(row, row)) for row, s in zip(vs, gs) for p in row]
     backward(y, upstream)
@@ -283,16 +283,18 @@ def weight_norm(context: Context) -> None:
     for how, wrap in (("weight_norm", torch.nn.utils.weight_norm), ("parametrizations.weight_norm", api)):
         if wrap is None:
             continue
-        layer = wrap(torch.nn.Linear(4, 3, bias=False, device=context.device))
+        layer = wrap(torch.nn.Linear(columns, rows, bias=False, device=context.device))
         by_size = {tuple(p.shape): p for p in layer.parameters()}
         with torch.no_grad():
-            by_size[(3, 4)].copy_(context.tensor(v))
-            by_size[(3, 1)].copy_(context.tensor(g)[:, None])
-        output = layer(torch.eye(4, device=context.device)).t()
-        output.backward(context.tensor(upstream).reshape(3, 4))
+            by_size[(rows, columns)].copy_(context.tensor(v))
+            by_size[(rows, 1)].copy_(context.tensor(g)[:, None])
+        output = layer(torch.eye(columns, device=context.device)).t()
+        output.backward(context.tensor(upstream).reshape(rows, columns))
         trace.judge(context, output, y, what=f"{how}: weight")
-        trace.judge_gradient(context, by_size[(3, 4)].grad, [n for row in vs for n in row], what=f"{how}: by v")
-        trace.judge_gradient(context, by_size[(3, 1)].grad, gs, what=f"{how}: by g")
+        trace.judge_gradient(
+            context, by_size[(rows, columns)].grad, [n for row in vs for n in row], what=f"{how}: by v"
+        )
+        trace.judge_gradient(context, by_size[(rows, 1)].grad, gs, what=f"{how}: by g")
 
 
 @check(oracle="a matrix whose singular values are known", dtypes=("float32",))

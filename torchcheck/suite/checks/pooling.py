@@ -77,7 +77,7 @@ AVERAGES = {
 def _planes(context: Context, values: Sequence[float], size: Sequence[int], outputs: int) -> Any:
     """Lay planes out as batch x channels, often enough for thousands of outputs."""
     wide = context.at_least("default") and context.format.digits >= 24
-    copies = 1 + (3083 if wide else 1) // (PLANES * outputs)
+    copies = 1 + (3083 if wide else 1) // (PLANES * min(outputs, math.prod(size)))
     return trace.tiled(context, values, copies * len(values)).reshape(copies, PLANES, *size)
 
 

@@ -217,7 +217,7 @@ def affine_grid(context: Context) -> None:
     rng, (height, width) = context.rng(), (5, 7)
     theta = [rng.randint(-96, 96) / 64 for _ in range(6)]
     upstream = [rng.randint(-96, 96) / 64 for _ in range(2 * height * width)]
-    function = context.torch.nn.functional.affine_grid
+    function, copies = context.torch.nn.functional.affine_grid, 97
     for corners in (False, True):
         xs, ys = ([(2 * i / (n - 1) if corners else (2 * i + 1) / n) - 1 for i in range(n)] for n in (width, height))
         centres = [(x, y, 1.0) for y in ys for x in xs]
@@ -225,9 +225,10 @@ def affine_grid(context: Context) -> None:
         by_theta = [sum(g * at[j] for g, at in zip(upstream[k::2], centres)) for k in (0, 1) for j in range(3)]
         output, (got,) = trace.backward(
             context,
-            functools.partial(function, size=(1, 1, height, width), align_corners=corners),
-            [context.tensor(theta).reshape(1, 2, 3)],
+            functools.partial(function, size=(copies, 1, height, width), align_corners=corners),
+            [trace.tiled(context, theta, 6 * copies).reshape(copies, 2, 3)],
             upstream,
         )
-        context.close(output, right, cancel=4.5, bound=8.0, what=f"grid, align_corners={corners}")
-        context.close(got, by_theta, cancel=1.5 * len(centres), bound=16.0, what=f"gradient, align_corners={corners}")
+        how, size = f"align_corners={corners}", 1.5 * len(centres)
+        trace.judge_period(context, output, right, cancel=4.5, bound=8.0, what=f"grid, {how}")
+        trace.judge_period(context, got, by_theta, cancel=size, bound=16.0, what=f"gradient, {how}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..context import Context
 
 FORMULA = "the layer in plain float64, with its running error"
+COPIES = 35  # of the sequence: a thousand lanes
 WIDTH, HEADS, INNER, LENGTH, EPS = 6, 2, 7, 5, 2.0**-10
 BOUND = (
     0.25  # of errors that add up in the worst way over some twenty layers of sums; sound ones reach a hundredth of it
@@ -57,16 +58,16 @@ def encoder_layer(context: Context, norm_first: bool) -> None:
         for which, keys in (("", UNPADDED), (", padded", PADDED))
     }
     layer = _layer(context, values, norm_first)
-    batch = context.tensor(x).reshape(1, LENGTH, WIDTH).repeat(2, 1, 1)
+    batch = context.tensor(x).reshape(1, LENGTH, WIDTH).repeat(COPIES, 1, 1)
     batch.requires_grad_()
     with precision.full(context.torch):
         output = layer(batch)
-        output.backward(context.tensor(upstream).reshape(1, LENGTH, WIDTH).repeat(2, 1, 1))
+        output.backward(context.tensor(upstream).reshape(1, LENGTH, WIDTH).repeat(COPIES, 1, 1))
         backward(right[""], upstream)
-        trace.judge(context, output, right[""], what="training path", repeats=2, bound=BOUND)
-        trace.judge_gradient(context, batch.grad, xs, what="gradient by the input", repeats=2, bound=BOUND)
+        trace.judge(context, output, right[""], what="training path", repeats=COPIES, bound=BOUND)
+        trace.judge_gradient(context, batch.grad, xs, what="gradient by the input", repeats=COPIES, bound=BOUND)
         for name, p in layer.named_parameters():
-            trace.judge_gradient(context, p.grad, numbers[name], what=f"gradient by {name}", times=2, bound=BOUND)
+            trace.judge_gradient(context, p.grad, numbers[name], what=f"gradient by {name}", times=COPIES, bound=1.0)
         _infer(context, layer.eval(), batch.detach(), right)
 
 
@@ -83,14 +84,14 @@ def _layer(context: Context, values: dict[str, list[float]], norm_first: bool) -
 def _infer(context: Context, layer: Any, batch: Any, right: dict[str, list[Any]]) -> None:
     """Run evaluation with and without gradients, and with padded keys."""
     torch = context.torch
-    padding = context.tensor([[not used for used in PADDED]] * 2, dtype="bool")
+    padding = context.tensor([[not used for used in PADDED]] * COPIES, dtype="bool")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nested tensors announce themselves as a prototype
-        trace.judge(context, layer(batch), right[""], what="inference path", repeats=2, bound=BOUND)
+        trace.judge(context, layer(batch), right[""], what="inference path", repeats=COPIES, bound=BOUND)
         kept = layer(batch, src_key_padding_mask=padding)[:, : sum(PADDED)]
         stack = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=True).to(context.device).eval()
         nested = stack(batch, src_key_padding_mask=padding)[:, : sum(PADDED)]
     wanted = right[", padded"][: sum(PADDED) * WIDTH]
-    trace.judge(context, kept, wanted, what="inference path with padded keys", repeats=2, bound=BOUND)
-    trace.judge(context, nested, wanted, what="encoder with padded keys", repeats=2, bound=BOUND)
-    trace.judge(context, layer(batch), right[""], what="evaluation with gradients", repeats=2, bound=BOUND)
+    trace.judge(context, kept, wanted, what="inference path with padded keys", repeats=COPIES, bound=BOUND)
+    trace.judge(context, nested, wanted, what="encoder with padded keys", repeats=COPIES, bound=BOUND)
+    trace.judge(context, layer(batch), right[""], what="evaluation with gradients", repeats=COPIES, bound=BOUND)
