@@ -467,3 +467,20 @@ def test_an_error_of_the_caller_is_not_taken_for_a_full_disk(torch_target: Targe
     with pytest.raises(FileNotFoundError):
         apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=stumble)
     assert contents(torch_target) == before
+
+
+def test_a_dependency_that_no_longer_suits_is_replaced_and_comes_back(
+    torch_target: Target, local_index: LocalIndex
+) -> None:
+    newer = make_wheel("sympy", "1.15.0", requires=["mpmath<1.4"], files={"sympy/__init__.py": "import mpmath\n"})
+    torch = torch_wheel("2.15.0+cpu", requires=["sympy>=1.15"])
+    local_index.add("whl/cpu", torch, companion_wheel("torchvision", "0.29.2+cpu", torch="2.15.0"), newer)
+    local_index.add("whl/cpu", *sympy_wheels())
+    packages = {"torch": "2.15.0+cpu", "torchvision": "0.29.2+cpu"}
+    plan = plan_of(torch_target.python, packages, "--index-url", local_index.url("whl/cpu"), backend="cpu")
+    before = contents(torch_target)
+    with pytest.raises(InstallError):
+        apply(plan, torch_target, verify=lambda: False)
+    assert contents(torch_target) == before
+    assert apply(plan, torch_target).changed["sympy"] == ("1.14.0", "1.15.0")
+    assert run(torch_target, ALL) == "2.15.0+cpu"
