@@ -48,19 +48,19 @@ MUTATIONS = {
 # Kernels, and what their result is too small for in these checks.
 KERNELS = {
     f"aten::{name}": ()
-    for name in (
+    for name in (  # noqa: SIM905 - as lines of words
         "threshold relu hardtanh hardtanh_backward sigmoid sigmoid_backward hardsigmoid hardsigmoid_backward tanh"
         " tanh_backward silu silu_backward mish mish_backward hardswish hardswish_backward elu elu_backward gelu"
         " gelu_backward hardshrink hardshrink_backward leaky_relu leaky_relu_backward log_sigmoid_forward"
         " log_sigmoid_backward softplus softplus_backward softshrink softshrink_backward threshold_backward"
         " rrelu_with_noise_backward"
-    ).split()  # noqa: SIM905 - as a line of words
+    ).split()
 } | {
     f"aten::{name}": ("beyond",)
-    for name in (
+    for name in (  # noqa: SIM905 - as lines of words
         "_prelu_kernel glu glu_backward relu_ tanh.out sigmoid_ gelu.out elu_ silu_backward.grad_input leaky_relu_"
         " softmax.int _softmax _softmax_backward_data _log_softmax _log_softmax_backward_data"
-    ).split()  # noqa: SIM905 - as a line of words
+    ).split()
 }
 
 
