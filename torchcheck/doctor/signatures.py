@@ -141,6 +141,7 @@ SIGNATURES: Final = (
     S("win-paging-file", r"paging file is too small", "thu-ml/tianshou/issues/297"),
     S("win-paging-file", r"WinError 1455\b|error code:? 1455\b|os error 1455\b", "thu-ml/tianshou/issues/297", systems="w"),
     S("omp-duplicate", r"OMP: Error #15", "pytorch/pytorch/issues/78490"),
+    S("omp-duplicate", r"multiple copies of the OpenMP runtime have been linked", "printed by the OpenMP runtime"),
     S("omp-duplicate", r"Initializing \S*omp\S*, but found", "pytorch/pytorch/issues/78490"),
     S("omp-duplicate", r"KMP_DUPLICATE_LIB_OK", "harry0703/MoneyPrinterTurbo/issues/90", Weight.LIKELY),
     S("conda-channel-mix", r"The environment is inconsistent, please check the package plan", "printed by conda", Weight.LIKELY),

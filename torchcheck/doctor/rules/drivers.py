@@ -150,7 +150,8 @@ def ptx(e: Evidence) -> Iterator[Finding]:
 def after_suspend(e: Evidence) -> Iterator[Finding]:
     """CUDA says unknown error on Linux."""
     match = e.search(
-        r"CUDA unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN|error\s*[=:]?\s*\(?999\b"
+        r"CUDA unknown error|CUDA error: unknown error|cudaErrorUnknown|CUDA_ERROR_UNKNOWN|"
+        r"(?:error|returned)\s*[=:]?\s*\(?999\b"
     )
     if not match or e.windows or e.macos:
         return

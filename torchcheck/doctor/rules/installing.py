@@ -15,7 +15,7 @@ DOWNLOAD = r"Downloading \S*(?:torch|nvidia|triton)\S*"
 HASHES = r"DO NOT MATCH THE HASHES|hash mismatch|Hash mismatch"
 PIP = (
     r"pip[\\/]_(?:vendor|internal)|Could not install packages|Installing collected packages|Collecting |"
-    r"Downloading |\bpip(?:3|\.exe)? install|site-packages|dist-packages"
+    r"Downloading |Using cached |\bpip(?:3|\.exe)? install|site-packages|dist-packages"
 )
 GIB = 1 << 30
 SCALE = {"k": 1e3, "M": 1e6, "G": 1e9, "": 1.0}
