@@ -16,22 +16,12 @@ DOORS = {
     f"torchcheck.{name}" for name in ("host", "live", "processes", "install", "wheels.offers", "verify.runner", "cli")
 }
 DECIDES = DOORS | {"os", "subprocess", "socket", "urllib.request", "ctypes", "psutil", "time"}
+# fmt: off
 PURE_WHEELS = [
-    "builds",
-    "candidates",
-    "catalog",
-    "explain",
-    "gpu_models",
-    "gpus",
-    "listing",
-    "lock",
-    "machine",
-    "notes",
-    "plan",
-    "refuse",
-    "request",
-    "rules",
+    "builds", "candidates", "catalog", "explain", "gpu_models", "gpus", "listing", "lock", "machine", "notes", "plan",
+    "refuse", "request", "rules",
 ]
+# fmt: on
 # A folder or module, and what nothing in it may import, anywhere in its source.
 FORBIDDEN: dict[str, set[str]] = {
     "suite": {"click", "rich", "psutil", "packaging", "numpy"},
