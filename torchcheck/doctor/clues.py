@@ -29,7 +29,7 @@ SYSTEMS = (
         "linux",
         (
             r"manylinux|linux_x86_64|linux_aarch64|musllinux|linux-gnu|/usr/lib/|/home/[\w<]|\.so(?:\.\d+)*\b|"
-            r"/dev/shm|/root/|\bapt(?:-get)? install"
+            r"/dev/shm|\bapt(?:-get)? install"
         ),
     ),
 )
