@@ -110,6 +110,9 @@ class Worker:
         asked = self.job["devices"]
         if asked != ["cpu"]:
             self._step(self.plan.ENUMERATE, torch)
+        else:
+            item = self.plan.Item(self.ahead[self.plan.ENUMERATE], "cpu", None)
+            self.send("result", **self.trial.blank(item, "skip", "no device but the CPU was asked for"))
         found: tuple[list[str], dict[str, str]] = _module("devices").resolve(torch, asked)
         return found
 
