@@ -24,10 +24,11 @@ def run(given: Given) -> int:
     from torchcheck.report.render.terminal import reported
 
     log = read_text(given["log"], "--log", LARGEST_LOG) if given["log"] else ""
-    facts, live = _facts(given, log)
+    output = Output.of("doctor", given)
+    facts, live = _facts(given, log, output)
     found = diagnose(facts, log, live=live)
     data = {"diagnoses": [diagnosis.as_json() for diagnosis in found]}
-    return Output.of("doctor", given).finish(data, code_of(found), reported.doctor)
+    return output.finish(data, code_of(found), reported.doctor)
 
 
 def code_of(found: list[Diagnosis]) -> Exit:
@@ -80,7 +81,7 @@ def _codes(data: Mapping[str, Any], _verbose: bool) -> Iterator[Any]:
         yield Text.assemble(f"  {code['code']:<28}", (f"{code['severity']:<8}", "dim"), code["title"])
 
 
-def _facts(given: Given, log: str) -> tuple[Facts, bool]:
+def _facts(given: Given, log: str, output: Output) -> tuple[Facts, bool]:
     """Give the facts to judge, and whether they are of here and now; none beside a paste of another machine."""
     from torchcheck.doctor.collect_env import looks_like
     from torchcheck.facts import Facts
@@ -91,7 +92,7 @@ def _facts(given: Given, log: str) -> tuple[Facts, bool]:
     if looks_like(log):
         return Facts(), False
     try:
-        target = live_target(given["python"])
+        target = live_target(given["python"], output.say)
     except TargetError:
         if given["python"]:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +18,20 @@ LARGEST_DOCUMENT = 64 << 20
 OVERRIDE = "TORCHCHECK_FACTS"
 
 
-def live_target(python: str | None) -> Target:
-    """Find the target on this machine."""
+def live_target(python: str | None, say: Callable[[str], None] | None = None) -> Target:
+    """Find the target on this machine; with `say`, undo first what an interrupted installation left in it."""
     from torchcheck.live import Live
     from torchcheck.target import find
 
+    target = find(Live(), python)
+    if say is None:
+        return target
+    from torchcheck.install import recover
+
+    told = recover(target, wait=False)
+    if told is None:
+        return target
+    say(told)
     return find(Live(), python)
 
 

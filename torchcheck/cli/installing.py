@@ -170,6 +170,8 @@ def _finish(job: Job, verdict: str, done: Mapping[str, Any]) -> int:
 
 def _data(job: Job, verdict: str, done: Mapping[str, Any]) -> dict[str, Any]:
     """Compose `install`'s data: the plan, what was done, the proof."""
+    from torchcheck.install.constraints import advice
+
     return {
         "verdict": verdict,
         "target": job.target.python,
@@ -177,6 +179,7 @@ def _data(job: Job, verdict: str, done: Mapping[str, Any]) -> dict[str, Any]:
         "installed": {name: version for name, version in job.plan.packages.items() if version},
         "changed": done.get("changed", {}),
         "constraints": done.get("constraints"),
+        "advice": advice(done["constraints"], windows=sys.platform == "win32") if done.get("constraints") else [],
         "conflicts": done.get("conflicts", []),
         "verify": job.proof,
     }

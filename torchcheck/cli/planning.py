@@ -23,7 +23,7 @@ def run(given: Given) -> int:
     from torchcheck.wheels.plan import plan
 
     output, request = Output.of("plan", given), request_of(given)
-    facts = recorded_facts(given["machine"]) or live_facts(live_target(given["python"]), torch="metadata")
+    facts = recorded_facts(given["machine"]) or live_facts(live_target(given["python"], output.say), torch="metadata")
     made = plan(facts, request, _offers(facts, request, given, output))
     if given["lock"] and not made.blockers:
         _lock(given, made)

@@ -85,7 +85,7 @@ def _gather(given: Given, output: Output) -> tuple[Facts, dict[str, Any] | None]
     if recorded is not None:
         return recorded, None
     try:
-        target = live_target(given["python"])
+        target = live_target(given["python"], output.say)
     except TargetError as error:
         if given["python"]:
             raise

@@ -57,10 +57,8 @@ def install(data: Data, verbose: bool = False) -> Iterator[Shown]:
     elif data["verify"]:
         yield verify_verdict(data["verify"])
     if data["constraints"] and data["verdict"] == "kept":
-        yield Line("note", "To keep other packages from replacing it, install them with its constraints:")
-        yield Paste(
-            "    ", command_line([data["target"], "-m", "pip", "install", "-c", data["constraints"], "PACKAGE"])
-        )
+        yield Line("note", "So that other packages do not replace it, install them with these constraints:")
+        yield from (Paste("    ", line) for line in data["advice"])
     for conflict in data["conflicts"]:
         yield Line("warning", f"No longer met: {conflict}")
     packages = ", ".join(f"{name} {version}" for name, version in data["installed"].items())
