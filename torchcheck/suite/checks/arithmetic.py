@@ -6,7 +6,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import elementary
 from ..oracles.elementary import Binary, Unary
 from ..oracles.tape import Num
@@ -36,7 +36,7 @@ def _pool(context: Context, low: float, high: float, salt: str) -> list[float]:
 
 
 def _tiled(context: Context, values: Sequence[float]) -> Any:
-    return trace.tiled(context, values, _length(context))
+    return passes.tiled(context, values, _length(context))
 
 
 def _forms(context: Context, name: str, inputs: Sequence[Any], *, inplace: bool) -> list[tuple[str, Any]]:
@@ -54,7 +54,7 @@ def _forms(context: Context, name: str, inputs: Sequence[Any], *, inplace: bool)
     return found
 
 
-COMMON, RARE = trace.parted(
+COMMON, RARE = passes.parted(
     elementary.UNARY,
     (
         "exp",
@@ -85,7 +85,7 @@ def function(context: Context, row: Unary) -> None:
     right = [row.value(v) for v in pool]
     bound = 0.0 if name in elementary.EXACT else FORWARD[context.format.name]
     for form, got in _forms(context, name, [x], inplace=row.inplace):
-        trace.judge_period(context, got, right, bound=bound, cancel=row.cancel, what=name + form)
+        passes.judge_period(context, got, right, bound=bound, cancel=row.cancel, what=name + form)
     if row.slope is None and name == "digamma":
         return
     slopes = [row.slope(Num(v), Num(y, 2 * abs(y))) for v, y in zip(pool, right)] if row.slope else []
@@ -95,10 +95,10 @@ def function(context: Context, row: Unary) -> None:
 def _judge_slopes(
     context: Context, function: Callable[..., Any], inputs: Sequence[Any], slopes: Sequence[Sequence[Num]], name: str
 ) -> None:
-    scale = trace.period(UPSTREAM, PERIOD)
-    found = trace.backward(context, function, inputs, scale)[1]
+    scale = passes.period(UPSTREAM, PERIOD)
+    found = passes.backward(context, function, inputs, scale)[1]
     for side, (got, by) in enumerate(zip(found, slopes)):
-        trace.judge_period(
+        passes.judge_period(
             context,
             got,
             [s.value * g for s, g in zip(by, scale)],
@@ -108,7 +108,7 @@ def _judge_slopes(
         )
 
 
-BASIC, OTHER = trace.parted(elementary.BINARY, ("add", "sub", "mul", "div", "pow", "maximum"))
+BASIC, OTHER = passes.parted(elementary.BINARY, ("add", "sub", "mul", "div", "pow", "maximum"))
 
 
 @check(oracle=LIBM, level="quick", dtypes=FLOATS, each=BASIC)
@@ -122,7 +122,7 @@ def function_of_two(context: Context, row: Binary) -> None:
     right = [row.value(p, q) for p, q in zip(a, b)]
     bound = 0.0 if name in elementary.EXACT_BINARY else FORWARD[context.format.name]
     for form, got in _forms(context, name, inputs, inplace=row.inplace):
-        trace.judge_period(context, got, right, bound=bound, cancel=row.cancel, what=name + form)
+        passes.judge_period(context, got, right, bound=bound, cancel=row.cancel, what=name + form)
     if row.slopes:
         numbers = [(Num(p), Num(q), Num(y, 2 * abs(y))) for p, q, y in zip(a, b, right)]
         slopes = [[slope(*three) for three in numbers] for slope in row.slopes]
@@ -190,9 +190,9 @@ def composed(context: Context, row: Any) -> None:
     inputs = [_tiled(context, pool) for pool in pools]
     right = [value(*three) for three in zip(*pools)]
     exactly = {"bound": 0.0}
-    trace.judge_period(context, apply(context.torch, *inputs), right, what="value", **exactly)
-    trace.judge_period(context, change(inputs[0].clone(), *inputs[1:]), right, what="value in place", **exactly)
-    scale = trace.period(UPSTREAM, PERIOD)
+    passes.judge_period(context, apply(context.torch, *inputs), right, what="value", **exactly)
+    passes.judge_period(context, change(inputs[0].clone(), *inputs[1:]), right, what="value in place", **exactly)
+    scale = passes.period(UPSTREAM, PERIOD)
     used = [(x, s) for x, s in zip(range(3), slopes) if any(s(*three) for three in zip(*pools))]
 
     def call(*leaves: Any) -> Any:
@@ -201,10 +201,10 @@ def composed(context: Context, row: Any) -> None:
             arguments[i] = leaf
         return apply(context.torch, *arguments)
 
-    found = trace.backward(context, call, [inputs[i] for i, _ in used], scale)[1]
+    found = passes.backward(context, call, [inputs[i] for i, _ in used], scale)[1]
     for (i, slope), got in zip(used, found):
         by = [g * slope(*three) for g, three in zip(scale, zip(*pools))]
-        trace.judge_period(context, got, by, what=f"gradient by argument {i + 1}", **exactly)
+        passes.judge_period(context, got, by, what=f"gradient by argument {i + 1}", **exactly)
 
 
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import attention as oracle
 from ..registry import FLOATS, check
 
@@ -87,7 +87,7 @@ class Answer:
 
 
 def _matrix(rng: random.Random, rows: int, columns: int) -> oracle.Matrix:
-    return [trace.dyadic(rng, columns, 96) for _ in range(rows)]
+    return [passes.dyadic(rng, columns, 96) for _ in range(rows)]
 
 
 @functools.lru_cache(maxsize=16)
@@ -150,7 +150,7 @@ def _needs(path: str) -> list[str]:
     return [f"torch.nn.attention.SDPBackend.{path}", "torch.nn.attention.sdpa_kernel"] if path else []
 
 
-USUAL, CHOSEN = trace.parted(PATHS, ("default",))
+USUAL, CHOSEN = passes.parted(PATHS, ("default",))
 
 
 @check(oracle=BY_HAND, level="quick", dtypes=FLOATS, each=USUAL)
@@ -171,7 +171,7 @@ def attends(context: Context, path: str) -> None:
                 continue
             whats = ("output", "gradient by Q", "gradient by K", "gradient by V", "gradient by the mask")
             for what, got, (values, errors) in zip(whats, found, answer.right):
-                trace.judge_period(
+                passes.judge_period(
                     context, got, values, cancel=errors, bound=BOUND[context.format.name], what=f"{name}: {what}"
                 )
     if not context.comparisons:
@@ -186,7 +186,9 @@ def _run(context: Context, case: Case, answer: Answer) -> list[Any]:
     lengths = {"q": (case.heads, case.queries), "k": (case.heads // case.shared, case.keys)}
     lengths["v"] = lengths["k"]
     tensors = [
-        trace.tiled(context, answer.inputs[name], copies * len(answer.inputs[name])).reshape(copies, *shape, case.depth)
+        passes.tiled(context, answer.inputs[name], copies * len(answer.inputs[name])).reshape(
+            copies, *shape, case.depth
+        )
         for name, shape in lengths.items()
     ]
     options: dict[str, Any] = {"is_causal": case.causal}
@@ -205,7 +207,7 @@ def _run(context: Context, case: Case, answer: Answer) -> list[Any]:
             options["attn_mask"] = mask[0]
         return context.torch.nn.functional.scaled_dot_product_attention(q, k, v, **options)
 
-    output, gradients = trace.backward(context, call, tensors, answer.upstream)
+    output, gradients = passes.backward(context, call, tensors, answer.upstream)
     return [output, *gradients]
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..registry import check
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ FLOAT32 = ("float32",)
 def grad(context: Context) -> None:
     """autograd.grad gives derivatives without touching .grad, and None for what is unused."""
     torch = context.torch
-    x, y = trace.integers(context, 5, "x"), trace.integers(context, 5, "y")
+    x, y = passes.integers(context, 5, "x"), passes.integers(context, 5, "y")
     a, b, unused = context.tensor(x, grad=True), context.tensor(y, grad=True), context.tensor(1.0, grad=True)
     by_a, by_b, by_none = torch.autograd.grad((a * a * b).sum(), (a, b, unused), allow_unused=True)
     context.exact(by_a, [2 * p * q for p, q in zip(x, y)], what="d(a*a*b)/da")
@@ -43,7 +43,7 @@ def grad(context: Context) -> None:
 def guards(context: Context) -> None:
     """no_grad, detach and inference_mode cut the graph; in-place changes of what backward needs are caught."""
     torch = context.torch
-    a = context.tensor(trace.integers(context, 5), grad=True)
+    a = context.tensor(passes.integers(context, 5), grad=True)
     with torch.no_grad():
         context.true(not (a * 2).requires_grad, what="no_grad records nothing")
         with torch.enable_grad():
@@ -86,7 +86,7 @@ def guards(context: Context) -> None:
 @check(oracle=POLYNOMIAL, dtypes=FLOAT32)
 def inplace(context: Context) -> None:
     """Legal in-place operations, on views and bases too, differentiate exactly."""
-    x, y = trace.integers(context, 6, "x"), trace.integers(context, 6, "y")
+    x, y = passes.integers(context, 6, "x"), passes.integers(context, 6, "y")
     a, b = context.tensor(x, grad=True), context.tensor(y, grad=True)
     base = a * 2
     base[1:4] *= b[1:4]
@@ -109,7 +109,7 @@ def inplace(context: Context) -> None:
 def hooks(context: Context) -> None:
     """Tensor, module and post-accumulate hooks run once each, in order, and their results are used."""
     torch = context.torch
-    x = trace.integers(context, 4)
+    x = passes.integers(context, 4)
     order: list[str] = []
 
     def seen(name: str, result: Any) -> Any:
@@ -159,7 +159,7 @@ def custom_function(context: Context) -> None:
             (t,) = ctx.saved_tensors
             return given * ctx.scale * 3 * t**2, None
 
-    x = trace.integers(context, 5)
+    x = passes.integers(context, 5)
     a = context.tensor(x, grad=True)
     out = Cube.apply(a, 2)
     first = torch.autograd.grad(out.sum(), a, create_graph=True)[0]
@@ -172,7 +172,7 @@ def custom_function(context: Context) -> None:
 def saved_tensor_hooks(context: Context) -> None:
     """Hooks that pack and unpack saved tensors are used by backward."""
     torch = context.torch
-    x = trace.integers(context, 5)
+    x = passes.integers(context, 5)
     a = context.tensor(x, grad=True)
     packed: list[Any] = []
 
@@ -207,7 +207,7 @@ def checkpointing(context: Context) -> None:
     rng = context.rng()
     n = 6
     w = [[float(rng.randint(-2, 2)) for _ in range(n)] for _ in range(n)]
-    x = trace.integers(context, n)
+    x = passes.integers(context, n)
     hidden = [max(sum(p * q for p, q in zip(row, x)), 0) for row in w]
     out = [sum(p * q for p, q in zip(row, hidden)) for row in w]
     delta = [sum(w[i][j] for i in range(n)) * (hidden[j] > 0) for j in range(n)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..oracles import mlp
 from ..oracles.tape import growth
+from ..passes import allowance
 from ..registry import FLOATS, check
-from ..trace import allowance
 
 if TYPE_CHECKING:
     from ..context import Context

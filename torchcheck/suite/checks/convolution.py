@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import convolution as oracle
 from ..oracles.convolution import Geometry
 from ..registry import FLOATS, check
@@ -35,7 +35,7 @@ CASES = {
     "conv3d": Geometry(2, (2, 4), (4, 5, 6), (2, 3, 2), (1, 1, 1), (1, 0, 1), (1, 1, 1)),
     "conv3d_groups": Geometry(2, (4, 4), (4, 6, 5), (3, 2, 3), (2, 1, 1), (1, 1, 1), (1, 2, 1), 2),
 }
-CORE, REST = trace.parted(CASES, ("conv1d", "conv2d", "conv2d_groups"))
+CORE, REST = passes.parted(CASES, ("conv1d", "conv2d", "conv2d_groups"))
 # The same geometries seen from the output; (case, output_padding)
 TRANSPOSED = {
     "conv_transpose1d": ("conv1d_stride_dilation", (1,)),
@@ -83,11 +83,11 @@ def _run(
         ("gradient by the weight", [times * v for v in by_w], [times * v for v in of_w]),
         ("gradient by the bias", [times * v for v in by_b], [3.0 * times * len(upstream)] * len(b)),
     )
-    batch = trace.tiled(context, x, times * len(x)).reshape(times * x_shape[0], *x_shape[1:])
+    batch = passes.tiled(context, x, times * len(x)).reshape(times * x_shape[0], *x_shape[1:])
     inputs = [batch, context.tensor(w).reshape(w_shape), context.tensor(b)]
     for how, apply in applies.items():
         with precision.full(context.torch):
-            output, found = trace.backward(context, apply, inputs, upstream)
+            output, found = passes.backward(context, apply, inputs, upstream)
         context.exact(tuple(output.shape), (times * y_shape[0], *y_shape[1:]), what=f"shape{how}")
         for (what, expected, magnitude), got in zip(right, (output, *found)):
             judge(context, got, expected, magnitude, what + how)
@@ -130,9 +130,9 @@ def batches(context: Context) -> None:
     positions, times = oracle.taps(g), 37
     x, w, up = (_numbers(context, math.prod(shape), key) for shape, key in zip(g.shapes, "xwg"))
     function = context.torch.nn.functional.conv2d
-    batch = trace.tiled(context, x, times * len(x)).reshape(times, *g.shapes[0][1:])
+    batch = passes.tiled(context, x, times * len(x)).reshape(times, *g.shapes[0][1:])
     with precision.full(context.torch):
-        output, found = trace.backward(
+        output, found = passes.backward(
             context, lambda a, b: function(a, b, padding=1), [batch, context.tensor(w).reshape(g.shapes[1])], up
         )
     right = oracle.contract(positions, x, w, up)
@@ -142,7 +142,7 @@ def batches(context: Context) -> None:
         ("output", "gradient by the input", "gradient by the weight"), (output, *found), right, size, (1, 1, times)
     ):
         wanted, sums = [n * v for v in expected], [n * v for v in magnitude]
-        trace.judge_period(context, got, wanted, cancel=sums, bound=ROUNDING, what=what)
+        passes.judge_period(context, got, wanted, cancel=sums, bound=ROUNDING, what=what)
 
 
 @check(oracle=DEFINITION, dtypes=("float32",))
@@ -193,7 +193,7 @@ def padding_modes(context: Context) -> None:
         )
         with torch.no_grad():
             layer.weight.copy_(context.tensor(w).reshape(g.shapes[1]))
-        output, (found,) = trace.backward(context, layer, [context.tensor(x).reshape(inside.shapes[0])], upstream)
+        output, (found,) = passes.backward(context, layer, [context.tensor(x).reshape(inside.shapes[0])], upstream)
         size = [3 * 27.0] * len(y)
         judge(context, output, y, size, f"{mode}: output")
         judge(context, found, by_x, [size[0]] * len(x), f"{mode}: gradient by the input")
@@ -224,7 +224,7 @@ def wide(context: Context) -> None:
     w = (tensor(d)[:, None, None] * tensor(b)[:, None] * tensor(t)).reshape(outer, inner, 3, 3)
     upstream = [p * q for p in e for q in r]
     with precision.full(context.torch):
-        output, (by_x, by_w) = trace.backward(
+        output, (by_x, by_w) = passes.backward(
             context, lambda p, q: context.torch.nn.functional.conv2d(p, q, padding=1), [x, w], upstream
         )
     judge(context, output, [p * ab * v for p in d for v in y], [3.0 * ab * 81] * output.numel(), "output")
@@ -245,7 +245,7 @@ def precise(context: Context) -> None:
     given = [context.tensor(x).reshape(g.shapes[0]), context.tensor(w).reshape(g.shapes[1])]
 
     def run() -> list[list[float]]:
-        output, found = trace.backward(context, torch.nn.functional.conv2d, given, upstream)
+        output, found = passes.backward(context, torch.nn.functional.conv2d, given, upstream)
         return [context.values(output), context.values(found[1])]
 
     got, lax = run(), precision.allowed(torch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import elementary, losses, normalisation, transformer
 from ..oracles.tape import Num, backward, dot, leaves, sqrt
 from ..registry import check
@@ -22,7 +22,7 @@ FLOAT32 = ("float32",)
 def double_backward(context: Context) -> None:
     """Second and third derivatives through create_graph are those of the polynomial."""
     torch = context.torch
-    x = trace.integers(context, 7)
+    x = passes.integers(context, 7)
     a = context.tensor(x, grad=True)
     first = torch.autograd.grad((a**4).sum(), a, create_graph=True)[0]
     second = torch.autograd.grad(first.sum(), a, create_graph=True)[0]
@@ -40,7 +40,7 @@ def hessian(context: Context) -> None:
     """Jacobian, Hessian, jvp, vjp, hvp and vmap of known functions are exact."""
     torch = context.torch
     n = 4
-    x, v = trace.integers(context, n, "x"), trace.integers(context, n, "v")
+    x, v = passes.integers(context, n, "x"), passes.integers(context, n, "v")
     a, w = context.tensor(x), context.tensor(v)
     api = torch.autograd.functional
     # f = (sum x)**2 + sum x**3: Hessian 2 + diag(6x)
@@ -62,7 +62,7 @@ def function_transforms(context: Context) -> None:
     """torch.func: grad, jacrev, jacfwd, hessian, jvp and vmap of known functions are exact."""
     func = context.torch.func
     n = 4
-    x, v = trace.integers(context, n, "x"), trace.integers(context, n, "v")
+    x, v = passes.integers(context, n, "x"), passes.integers(context, n, "v")
     a, w = context.tensor(x), context.tensor(v)
     function = lambda t: t.sum() ** 2 + (t**3).sum()  # noqa: E731
     outer = lambda t: t * t.sum()  # noqa: E731
@@ -123,12 +123,12 @@ def second_derivative(context: Context, name: str) -> None:
     # Central differences of order 6; what they leave is below 1e-9 of the derivatives around.
     right = [(-a + 9 * b - 45 * c + 45 * d - 9 * e + f) / (60 * h) for a, b, c, d, e, f in around]
     floor = 1e-7 * max(map(abs, right)) if context.dtype_name == "float64" else 0.0
-    leaf = trace.tiled(context, pool, 1031).clone().requires_grad_()
+    leaf = passes.tiled(context, pool, 1031).clone().requires_grad_()
     first = torch.autograd.grad(getattr(torch, name)(leaf).sum(), leaf, create_graph=True)[0]
     second = torch.autograd.grad((first * 0.5).sum(), leaf)[0]
     one = 1.0 if name in ("tanh", "sigmoid") else 0.0  # their derivatives cancel from 1
     size = [abs(r) / 2 + max(map(abs, a)) + one for r, a in zip(right, around)]
-    trace.judge_period(
+    passes.judge_period(
         context, second, [r / 2 for r in right], bound=16.0, cancel=size, floor=floor, what="second derivative"
     )
 

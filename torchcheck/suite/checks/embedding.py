@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..registry import FLOATS, check
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-PLAIN, OTHER = trace.parted(OPTIONS, ("plain",))
+PLAIN, OTHER = passes.parted(OPTIONS, ("plain",))
 
 
 @check(oracle=ADDING, level="quick", dtypes=FLOATS, each=PLAIN)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import linear_algebra as oracle
 from ..registry import FLOATS, check
 
@@ -27,11 +27,11 @@ def _flat(matrices: Sequence[Matrix]) -> list[float]:
 
 def _batch(context: Context, matrices: Sequence[Matrix]) -> Any:
     rows, columns = len(matrices[0]), len(matrices[0][0])
-    return trace.tiled(context, _flat(matrices), BATCH * rows * columns).reshape(BATCH, rows, columns)
+    return passes.tiled(context, _flat(matrices), BATCH * rows * columns).reshape(BATCH, rows, columns)
 
 
 def _judge(context: Context, got: Any, right: Sequence[Matrix], size: Sequence[Matrix], what: str) -> None:
-    trace.judge_period(context, got, _flat(right), cancel=_flat(size), bound=BOUND, what=what)
+    passes.judge_period(context, got, _flat(right), cancel=_flat(size), bound=BOUND, what=what)
 
 
 def _sandwich(a: Matrix, inverse: Matrix, x: Matrix) -> Matrix:
@@ -50,7 +50,7 @@ def solves(context: Context) -> None:
     size = [_sandwich(a, i, part) for (a, i, _), part in zip(drawn, x)]
     left, right = _batch(context, matrices), _batch(context, b)
     with precision.full(torch):
-        output, (by_a, by_b) = trace.backward(context, torch.linalg.solve, [left, right], _flat(g))
+        output, (by_a, by_b) = passes.backward(context, torch.linalg.solve, [left, right], _flat(g))
         # dB = A^-T G, dA = -dB X^T (Giles 2008)
         back = [oracle.matmul(oracle.transpose(i), part) for i, part in zip(inverses, g)]
         back_size = [_sandwich(oracle.transpose(a), oracle.transpose(i), part) for (a, i, _), part in zip(drawn, back)]
@@ -63,13 +63,13 @@ def solves(context: Context) -> None:
         _judge(context, torch.linalg.lu_solve(*factors, right), x, size, "lu_solve")
         identity = [_sandwich(a, i, i) for a, i, _ in drawn]
         _judge(context, torch.linalg.inv(left), inverses, identity, "inverse")
-        output, (by_a,) = trace.backward(context, torch.linalg.det, [left])
-        trace.judge_period(context, output, [d for _, _, d in drawn], bound=BOUND, cancel=64.0, what="determinant")
+        output, (by_a,) = passes.backward(context, torch.linalg.det, [left])
+        passes.judge_period(context, output, [d for _, _, d in drawn], bound=BOUND, cancel=64.0, what="determinant")
         cofactors = [[[d * v for v in row] for row in oracle.transpose(i)] for _, i, d in drawn]
         _judge(
             context, by_a, cofactors, [_scaled(oracle.transpose(s), 16.0) for s in identity], "determinant: gradient"
         )
-        _, (by_a,) = trace.backward(context, lambda t: torch.linalg.slogdet(t)[1], [left])
+        _, (by_a,) = passes.backward(context, lambda t: torch.linalg.slogdet(t)[1], [left])
         _judge(
             context,
             by_a,
@@ -78,8 +78,8 @@ def solves(context: Context) -> None:
             "log of det: gradient",
         )
         sign, log = torch.linalg.slogdet(left)
-        trace.judge_period(context, sign, [math.copysign(1, d) for _, _, d in drawn], bound=0.0, what="sign of det")
-        trace.judge_period(
+        passes.judge_period(context, sign, [math.copysign(1, d) for _, _, d in drawn], bound=0.0, what="sign of det")
+        passes.judge_period(
             context, log, [math.log(abs(d)) for _, _, d in drawn], bound=BOUND, cancel=16.0, what="log of det"
         )
 
@@ -143,18 +143,22 @@ def spectra(context: Context) -> None:
     flat = [[[16.0] * oracle.N for _ in range(oracle.N)] for _ in u]
     with precision.full(torch):
         ascending = [v for d in values for v in d[::-1]]
-        output, (by_a,) = trace.backward(context, torch.linalg.eigvalsh, [_batch(context, symmetric)], _weights(PERIOD))
-        trace.judge_period(context, output, ascending, bound=BOUND, cancel=16.0, what="eigenvalues")
+        output, (by_a,) = passes.backward(
+            context, torch.linalg.eigvalsh, [_batch(context, symmetric)], _weights(PERIOD)
+        )
+        passes.judge_period(context, output, ascending, bound=BOUND, cancel=16.0, what="eigenvalues")
         # The derivative of an eigenvalue is the projector on its vector.
         back = [oracle.matmul(oracle.matmul(p, oracle.diagonal([4.0, 3.0, 2.0, 1.0])), oracle.transpose(p)) for p in u]
         mean = (by_a + by_a.mT) / 2
         _judge(context, mean, back, flat, "eigenvalues: gradient")
         found, vectors = torch.linalg.eigh(_batch(context, symmetric))
-        trace.judge_period(context, found, ascending, bound=BOUND, cancel=16.0, what="eigenvalues of eigh")
+        passes.judge_period(context, found, ascending, bound=BOUND, cancel=16.0, what="eigenvalues of eigh")
         back_again = vectors @ found.diag_embed() @ vectors.mT
         _judge(context, back_again, symmetric, flat, "V diag(w) V^T")
         left, s, right = torch.linalg.svd(_batch(context, general))
-        trace.judge_period(context, s, [x for d in values for x in d], bound=BOUND, cancel=16.0, what="singular values")
+        passes.judge_period(
+            context, s, [x for d in values for x in d], bound=BOUND, cancel=16.0, what="singular values"
+        )
         _judge(context, left @ s.diag_embed() @ right, general, flat, "U diag(s) V^T")
         inverse = [
             oracle.matmul(oracle.matmul(oracle.transpose(q), oracle.diagonal([1 / x for x in d])), oracle.transpose(p))
@@ -166,7 +170,7 @@ def spectra(context: Context) -> None:
         solution = torch.linalg.lstsq(_batch(context, general), _batch(context, tall)).solution
         _judge(context, solution, x, [[[400.0] * 2 for _ in range(oracle.N)] for _ in u], "least squares")
         loose = torch.linalg.eigvals(_batch(context, symmetric))
-        trace.judge_period(context, loose.real.sort(-1)[0], ascending, bound=4 * BOUND, cancel=16.0, what="eigvals")
+        passes.judge_period(context, loose.real.sort(-1)[0], ascending, bound=4 * BOUND, cancel=16.0, what="eigvals")
 
 
 def _weights(count: int) -> list[float]:
@@ -180,7 +184,7 @@ def powers(context: Context) -> None:
     drawn = [_integers(rng, oracle.N) for _ in range(PERIOD)]
     cubes = [oracle.matmul(a, oracle.matmul(a, a)) for a in drawn]
     got = torch.linalg.matrix_power(_batch(context, drawn), 3)
-    trace.judge_period(context, got, _flat(cubes), bound=0.0, what="third power")
+    passes.judge_period(context, got, _flat(cubes), bound=0.0, what="third power")
     strict = [[[v if j > i else 0.0 for j, v in enumerate(row)] for i, row in enumerate(a)] for a in drawn]
     # P N P^-1 / 8 with N strictly triangular: its cube is the last power, and its exponential has few zeros.
     lows = [oracle.unit_lower(rng) for _ in strict]
@@ -201,9 +205,9 @@ def powers(context: Context) -> None:
     p, q = ([float(v) for v in rng.choices(range(-5, 6), k=3)] for _ in "pq")
     crossed = [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]]
     copies = 347
-    first, second = (trace.tiled(context, part, 3 * copies).reshape(copies, 3) for part in (p, q))
+    first, second = (passes.tiled(context, part, 3 * copies).reshape(copies, 3) for part in (p, q))
     got = torch.linalg.cross(first, second)
-    trace.judge_period(context, got, crossed, bound=0.0, what="cross product")
+    passes.judge_period(context, got, crossed, bound=0.0, what="cross product")
 
 
 @check(oracle="the discrete Fourier sum by definition", dtypes=("float32",), more=("float64",))
@@ -213,21 +217,21 @@ def fourier(context: Context) -> None:
     for n in (8, 12, 15, 17, 64):
         x = [complex(rng.randint(-9, 9), rng.randint(-9, 9)) for _ in range(n)]
         size, copies = 13.0 * n, 1 + 1031 // n
-        given = torch.view_as_complex(trace.tiled(context, _parts(x), 2 * n * copies).reshape(copies, n, 2))
+        given = torch.view_as_complex(passes.tiled(context, _parts(x), 2 * n * copies).reshape(copies, n, 2))
         bound = 4.0 + 2 * math.log2(n)  # Higham §24.1: log2(n) times a small constant, in the 2-norm
         _judge_complex(context, torch.fft.fft(given), oracle.fourier(x), size, bound, f"fft of {n}")
         back = [v / n for v in oracle.fourier(x, 1)]
         _judge_complex(context, torch.fft.ifft(given), back, 13.0, bound, f"ifft of {n}")
         real = [v.real for v in x]
         half = oracle.fourier(real)[: n // 2 + 1]
-        rows = trace.tiled(context, real, n * copies).reshape(copies, n)
+        rows = passes.tiled(context, real, n * copies).reshape(copies, n)
         _judge_complex(context, torch.fft.rfft(rows), half, size, bound, f"rfft of {n}")
         again = torch.fft.irfft(torch.fft.rfft(rows), n)
-        trace.judge_period(context, again, real, bound=2 * bound, cancel=13.0, what=f"irfft of rfft of {n}")
+        passes.judge_period(context, again, real, bound=2 * bound, cancel=13.0, what=f"irfft of rfft of {n}")
         g = [rng.choice((-1.0, 2.0)) for _ in range(2 * len(half))]
-        _, (by_x,) = trace.backward(context, lambda t: torch.view_as_real(torch.fft.rfft(t)), [rows], g)
+        _, (by_x,) = passes.backward(context, lambda t: torch.view_as_real(torch.fft.rfft(t)), [rows], g)
         ups = [complex(a, b) for a, b in zip(g[::2], g[1::2])] + [0j] * (n - len(half))
-        trace.judge_period(
+        passes.judge_period(
             context,
             by_x,
             [v.real for v in oracle.fourier(ups, 1)],
@@ -248,7 +252,7 @@ def _parts(x: Sequence[complex]) -> list[float]:
 
 def _judge_complex(context: Context, got: Any, right: Sequence[complex], size: float, bound: float, what: str) -> None:
     numbers = context.torch.view_as_real(got)
-    trace.judge_period(context, numbers, _parts(right), bound=bound, cancel=size, what=what)
+    passes.judge_period(context, numbers, _parts(right), bound=bound, cancel=size, what=what)
 
 
 @check(oracle="Python's complex numbers", dtypes=("float32",), more=("float64",))
@@ -258,7 +262,7 @@ def complex_numbers(context: Context) -> None:
     count, copies = 31, 34
     x, y = ([complex(rng.randint(1, 9), rng.randint(-9, -1)) for _ in range(count)] for _ in "xy")
     first, second = (
-        torch.view_as_complex(trace.tiled(context, _parts(part), 2 * count * copies).reshape(-1, 2)) for part in (x, y)
+        torch.view_as_complex(passes.tiled(context, _parts(part), 2 * count * copies).reshape(-1, 2)) for part in (x, y)
     )
     for what, got, right in (
         ("sum", first + second, [a + b for a, b in zip(x, y)]),
@@ -268,8 +272,8 @@ def complex_numbers(context: Context) -> None:
         ("exponential", torch.exp(first / 8), [_exp(a / 8) for a in x]),
     ):
         _judge_complex(context, got, right, 200.0, 8.0, what)
-    trace.judge_period(context, first.abs(), [abs(a) for a in x], bound=8.0, what="magnitude")
-    trace.judge_period(
+    passes.judge_period(context, first.abs(), [abs(a) for a in x], bound=8.0, what="magnitude")
+    passes.judge_period(
         context, first.angle(), [math.atan2(a.imag, a.real) for a in x], bound=8.0, cancel=1.0, what="angle"
     )
     leaf = first.detach().requires_grad_()

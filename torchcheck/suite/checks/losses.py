@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import losses as oracle
 from ..oracles.tape import backward, leaves, total
 from ..registry import FLOATS, check
@@ -199,7 +199,7 @@ APART = {"ctc": "CTCLoss"}
 NOT_COVERED: dict[str, str] = {}
 
 
-CORE, REST = trace.parted(
+CORE, REST = passes.parted(
     CASES, ("l1", "mse", "smooth_l1", "bce_with_logits", "nll", "cross_entropy", "cross_entropy_smoothing")
 )
 
@@ -219,15 +219,15 @@ def loss(context: Context, row: Case) -> None:
         times = copies if answer.reduction == "none" else 1
         output, found = _run(context, row, drawn, answer.reduction, times, answer.upstream)
         what = answer.reduction
-        trace.judge_period(context, output, answer.value, cancel=answer.error, bound=4.0, what=f"{what}: value")
+        passes.judge_period(context, output, answer.value, cancel=answer.error, bound=4.0, what=f"{what}: value")
         roles = [f.role for f in row.fields if f.role != "data"]
         for i, (got, role, (slope, error)) in enumerate(zip(found, roles, answer.slopes)):
             n = times if role == "shared" else 1
-            trace.judge_period(
+            passes.judge_period(
                 context,
                 got,
                 [n * v for v in slope],
-                cancel=trace.copied(error, n),
+                cancel=passes.copied(error, n),
                 bound=4.0,
                 what=f"{what}: gradient by input {i + 1}",
             )
@@ -283,13 +283,13 @@ def _run(
         return module(*given)
 
     with precision.full(torch):
-        return trace.backward(context, call, [tensors[i] for i in at], upstream)
+        return passes.backward(context, call, [tensors[i] for i in at], upstream)
 
 
 def _tensor(context: Context, f: Field, values: Sequence[Any], times: int) -> Any:
     if f.role == "shared":
         return context.tensor(values).reshape(f.shape)
-    made = trace.tiled(context, values, times * len(values), dtype=f.dtype)
+    made = passes.tiled(context, values, times * len(values), dtype=f.dtype)
     return made.reshape(f.shape[0] * times, *f.shape[1:], *([5] if len(values) > math.prod(f.shape) else []))
 
 
@@ -316,7 +316,7 @@ def extremes(context: Context, row: Any) -> None:
     """The loss {row} stays finite and right where its formula is at its limits."""
     module, (x, y), values, slopes = row
     made = getattr(context.torch.nn, module)(reduction="none")
-    output, (by_x,) = trace.backward(context, lambda t: made(t, context.tensor(y)), [context.tensor(x)])
+    output, (by_x,) = passes.backward(context, lambda t: made(t, context.tensor(y)), [context.tensor(x)])
     context.close(output, values, bound=8.0, cancel=1e-30, floor=1e-34, what="value")
     context.close(by_x, slopes, bound=8.0, floor=1e-34, what="gradient")
 
@@ -328,7 +328,7 @@ def all_ignored(context: Context) -> None:
     function = torch.nn.functional.cross_entropy
     logits = context.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]])
     targets = context.tensor([1, 1], dtype="int64")
-    output, (by_x,) = trace.backward(context, lambda t: function(t, targets, reduction="none"), [logits])
+    output, (by_x,) = passes.backward(context, lambda t: function(t, targets, reduction="none"), [logits])
     context.close(output, [2e4, math.log(2)], bound=4.0, what="value")
     context.close(by_x, [1.0, -1.0, 0.0, 0.0, -0.5, 0.5], bound=4.0, what="gradient")
     nothing = context.tensor([-100, -100], dtype="int64")
@@ -369,6 +369,6 @@ def ctc(context: Context, row: Any) -> None:
             labels = context.tensor(joined, dtype="int64")
             return module(x.log_softmax(2), labels, torch.tensor(times), torch.tensor(lengths))
 
-        output, (found,) = trace.backward(context, call, [context.tensor(values).reshape(7, 4, 4)], upstream)
-        trace.judge(context, output, wanted, what=reduction)
-        trace.judge_gradient(context, found, logits, what=f"{reduction}: gradient")
+        output, (found,) = passes.backward(context, call, [context.tensor(values).reshape(7, 4, 4)], upstream)
+        passes.judge(context, output, wanted, what=reduction)
+        passes.judge_gradient(context, found, logits, what=f"{reduction}: gradient")

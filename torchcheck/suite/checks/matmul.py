@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import products
 from ..registry import FLOATS, check
 
@@ -108,7 +108,7 @@ def _draw(context: Context, count: int, salt: object) -> tuple[float, ...]:
     return tuple(context.rng(salt).choices(values, k=count))
 
 
-CORE, REST = trace.parted(PRODUCTS, ("mm", "addmm", "bmm", "mv", "dot", "linear_bias"))
+CORE, REST = passes.parted(PRODUCTS, ("mm", "addmm", "bmm", "mv", "dot", "linear_bias"))
 
 
 @check(oracle=INTEGERS, level="quick", dtypes=FLOATS, each=CORE)
@@ -122,7 +122,7 @@ def product(context: Context, row: Product) -> None:
     tensors = [
         context.tensor(values).reshape([row.sizes[name] for name in group]) for values, group in zip(factors, groups)
     ]
-    output, found = trace.backward(context, lambda *leaves: row.apply(context.torch, *leaves), tensors, upstream)
+    output, found = passes.backward(context, lambda *leaves: row.apply(context.torch, *leaves), tensors, upstream)
     context.exact(output, right, what="product")
     for i, (got, expected) in enumerate(zip(found, gradients)):
         context.exact(got, expected, what=f"gradient by factor {i + 1}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import moves
 from ..oracles.moves import flatten, transpose
 from ..registry import check
@@ -177,7 +177,7 @@ MOVES = {
 }
 
 
-CORE, REST = trace.parted(MOVES, ("slice", "contiguous", "cat", "where", "gather", "index", "scatter_add"))
+CORE, REST = passes.parted(MOVES, ("slice", "contiguous", "cat", "where", "gather", "index", "scatter_add"))
 
 
 @check(oracle=BOOKKEEPING, level="quick", dtypes=("float32",), each=CORE)
@@ -195,7 +195,7 @@ def moves_elements(context: Context, row: Move) -> None:
     rule = flatten(row.rule(moves.positions(ROWS, COLUMNS), index))
     upstream = rng.choices((-5, -2, -1, 1, 3, 4), k=len(rule))
     given = context.tensor(x).reshape(ROWS, COLUMNS)
-    output, (by_x,) = trace.backward(context, lambda t: row.apply(context.torch, t, places), [given], upstream)
+    output, (by_x,) = passes.backward(context, lambda t: row.apply(context.torch, t, places), [given], upstream)
     context.exact(output, moves.forward(rule, x), what="elements")
     context.exact(by_x, moves.backward(rule, size, upstream), what="gradient")
 
@@ -231,13 +231,13 @@ def orders_elements(context: Context, row: Any) -> None:
         result[:] = apply(context.torch, t)
         return result[0]
 
-    given = trace.tiled(context, flatten(x), rows * columns).reshape(rows, columns)
-    output, (by_x,) = trace.backward(context, call, [given], upstream)
-    trace.judge_period(context, output, flatten(values), bound=0.0, what="values")
-    trace.judge_period(context, result[1], flatten(places), bound=0.0, what="indices")
+    given = passes.tiled(context, flatten(x), rows * columns).reshape(rows, columns)
+    output, (by_x,) = passes.backward(context, call, [given], upstream)
+    passes.judge_period(context, output, flatten(values), bound=0.0, what="values")
+    passes.judge_period(context, result[1], flatten(places), bound=0.0, what="indices")
     rule = [i * columns + p for i, found in enumerate(places) for p in found]
     back = moves.backward(rule, period * columns, upstream)
-    trace.judge_period(context, by_x, back, bound=0.0, what="gradient")
+    passes.judge_period(context, by_x, back, bound=0.0, what="gradient")
 
 
 @check(oracle="the documented conventions", dtypes=("float32",))
@@ -251,11 +251,11 @@ def ties(context: Context) -> None:
         ("max over all", lambda t: t.max(), shared),
         ("amin of the negative", lambda t: (-t).amin(1), [-v for v in shared]),
     ):
-        context.exact(trace.backward(context, function, [x])[1][0], expected, what=f"gradient of {what}")
-    by_one = context.values(trace.backward(context, lambda t: t.max(1)[0], [x])[1][0])
+        context.exact(passes.backward(context, function, [x])[1][0], expected, what=f"gradient of {what}")
+    by_one = context.values(passes.backward(context, lambda t: t.max(1)[0], [x])[1][0])
     context.exact(sorted(by_one), [0, 0, 0, 0, 0, 1], what="gradient of max over a dim goes to one element")
     context.true(by_one[0] == by_one[3] == 0, what="and that one is a maximum")
-    _, (a, b) = trace.backward(context, torch.maximum, [x, x.clone()])
+    _, (a, b) = passes.backward(context, torch.maximum, [x, x.clone()])
     context.exact(context.values(a) + context.values(b), [0.5] * 12, what="maximum of equals halves the gradient")
     order = torch.tensor([3, 1, 3, 1, 2, 1]).to(context.device).sort(stable=True)[1]
     context.exact(order, [1, 3, 5, 4, 0, 2], what="a stable sort keeps the order of equals")

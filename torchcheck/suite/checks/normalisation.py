@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import normalisation as oracle
 from ..oracles.tape import backward, dot, growth, leaves, sqrt
 from ..registry import FLOATS, check
@@ -76,7 +76,7 @@ NORMS = {
     "layer_norm_plain": Norm("LayerNorm", (33,), (2, 33), _row, None, {"elementwise_affine": False}),
     "rms_norm": Norm("RMSNorm", (37,), (3, 37), _row, lambda i: i[1], kind="rms", bias=False),
 }
-CORE, REST = trace.parted(NORMS, ("batch_norm_2d", "group_norm", "layer_norm"))
+CORE, REST = passes.parted(NORMS, ("batch_norm_2d", "group_norm", "layer_norm"))
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class Answer:
 def _answer(name: str, salt: float) -> Answer:
     row, rng = NORMS[name], random.Random(salt)  # noqa: S311 - test data
     size = math.prod(row.shape)
-    x, upstream = trace.dyadic(rng, size, 160, -96), trace.dyadic(rng, size, 96)
+    x, upstream = passes.dyadic(rng, size, 160, -96), passes.dyadic(rng, size, 96)
     places = [row.place(i) for i in oracle.indices(row.shape)] if row.place else []
     count = max(places, default=-1) + 1
-    weight, bias = trace.dyadic(rng, count, 120, 16), trace.dyadic(rng, count if row.bias else 0, 96)
+    weight, bias = passes.dyadic(rng, count, 120, 16), passes.dyadic(rng, count if row.bias else 0, 96)
     xs, ws, bs = leaves(x), leaves(weight), leaves(bias)
     groups = oracle.group_by(row.shape, row.group)
     if row.kind == "evaluation":
@@ -134,7 +134,7 @@ def normalises(context: Context, row: Norm) -> None:
         layer.eval()
         for held, values in zip((layer.running_mean, layer.running_var), _statistics(len(answer.weight))):
             held.copy_(context.tensor(values))
-    batch = trace.tiled(context, answer.x, times * len(answer.x)).reshape(times * row.shape[0], *row.shape[1:])
+    batch = passes.tiled(context, answer.x, times * len(answer.x)).reshape(times * row.shape[0], *row.shape[1:])
     parameters = {k: v for k, v in (("weight", answer.weight), ("bias", answer.bias)) if v}
     shapes = {name: getattr(layer, name).shape for name in parameters}
     held = [context.tensor(v).reshape(shapes[k]) for k, v in parameters.items()]
@@ -143,12 +143,12 @@ def normalises(context: Context, row: Norm) -> None:
         return context.torch.func.functional_call(layer, dict(zip(parameters, given)), (x,))
 
     names = ("output", "gradient by the input", *(f"gradient by the {name}" for name in parameters))
-    for how, laid in trace.layouts(context, batch):
-        output, found = trace.backward(context, call, [laid, *held], answer.upstream)
+    for how, laid in passes.layouts(context, batch):
+        output, found = passes.backward(context, call, [laid, *held], answer.upstream)
         for i, (what, got, (values, errors)) in enumerate(zip(names, (output, *found), answer.right)):
             n = times if i > 1 else 1
-            right, bounds = [n * v for v in values], trace.copied(errors, n)
-            trace.judge_period(context, got, right, cancel=bounds, bound=4.0, what=what + how)
+            right, bounds = [n * v for v in values], passes.copied(errors, n)
+            passes.judge_period(context, got, right, cancel=bounds, bound=4.0, what=what + how)
 
 
 SWEPT = (2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 255, 257, 511, 513, 1023, 1025, 2049, 4099)
@@ -165,11 +165,11 @@ def row_lengths(context: Context) -> None:
         mean = math.fsum(g) / n
         slope = math.fsum(a * b for a, b in zip(g, x)) / (n - n % 2)
         rows = context.tensor([x] * 3)
-        output, (got,) = trace.backward(context, lambda t, n=n: function(t, (n,), eps=0.0), [rows], g)
+        output, (got,) = passes.backward(context, lambda t, n=n: function(t, (n,), eps=0.0), [rows], g)
         bound = 4.0 + growth(n) / 2  # a sum of n terms of one size in each of mean, variance and gradient
-        trace.judge_period(context, output, [v / deviation for v in x], bound=bound, cancel=1.0, what=f"rows of {n}")
+        passes.judge_period(context, output, [v / deviation for v in x], bound=bound, cancel=1.0, what=f"rows of {n}")
         by_x = [(a - mean - b * slope) / deviation for a, b in zip(g, x)]
-        trace.judge_period(context, got, by_x, bound=bound, cancel=6.0, what=f"rows of {n}: gradient")
+        passes.judge_period(context, got, by_x, bound=bound, cancel=6.0, what=f"rows of {n}: gradient")
 
 
 @check(oracle="mean, unbiased variance and their averages by definition", dtypes=FLOATS[:2])
@@ -242,11 +242,11 @@ def local_response(context: Context) -> None:
     y = oracle.local_response(xs, shape, 4, 0.5, 0.75, 1.25)
     backward(y, upstream)
     layer = context.torch.nn.LocalResponseNorm(4, alpha=0.5, beta=0.75, k=1.25)
-    batch = trace.tiled(context, x, 13 * len(x)).reshape(26, *shape[1:])
-    output, (by_x,) = trace.backward(context, layer, [batch], upstream)
-    trace.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=8.0, what="output")
+    batch = passes.tiled(context, x, 13 * len(x)).reshape(26, *shape[1:])
+    output, (by_x,) = passes.backward(context, layer, [batch], upstream)
+    passes.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=8.0, what="output")
     errors = [n.adjoint_error for n in xs]
-    trace.judge_period(context, by_x, [n.adjoint for n in xs], cancel=errors, bound=8.0, what="gradient")
+    passes.judge_period(context, by_x, [n.adjoint for n in xs], cancel=errors, bound=8.0, what="gradient")
 
 
 @check(oracle="a row of one element is its own mean", dtypes=FLOATS[:2])
@@ -274,8 +274,8 @@ def weight_norm(context: Context) -> None:
     """weight_norm gives g v / |v| row by row, and gradients to both."""
     torch, rng = context.torch, context.rng()
     rows, columns = 61, 17
-    v = [trace.dyadic(rng, columns, 160, -96) for _ in range(rows)]
-    g, upstream = trace.dyadic(rng, rows, 120, 16), trace.dyadic(rng, rows * columns, 96)
+    v = [passes.dyadic(rng, columns, 160, -96) for _ in range(rows)]
+    g, upstream = passes.dyadic(rng, rows, 120, 16), passes.dyadic(rng, rows * columns, 96)
     vs, gs = [leaves(row) for row in v], leaves(g)
     y = [p * s / sqrt(dot(row, row)) for row, s in zip(vs, gs) for p in row]
     backward(y, upstream)
@@ -290,11 +290,11 @@ def weight_norm(context: Context) -> None:
             by_size[(rows, 1)].copy_(context.tensor(g)[:, None])
         output = layer(torch.eye(columns, device=context.device)).t()
         output.backward(context.tensor(upstream).reshape(rows, columns))
-        trace.judge(context, output, y, what=f"{how}: weight")
-        trace.judge_gradient(
+        passes.judge(context, output, y, what=f"{how}: weight")
+        passes.judge_gradient(
             context, by_size[(rows, columns)].grad, [n for row in vs for n in row], what=f"{how}: by v"
         )
-        trace.judge_gradient(context, by_size[(rows, 1)].grad, gs, what=f"{how}: by g")
+        passes.judge_gradient(context, by_size[(rows, 1)].grad, gs, what=f"{how}: by g")
 
 
 @check(oracle="a matrix whose singular values are known", dtypes=("float32",))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import windows as oracle
 from ..oracles.tape import backward, growth, leaves, power, total
 from ..registry import check
@@ -78,7 +78,7 @@ def _planes(context: Context, values: Sequence[float], size: Sequence[int], outp
     """Lay planes out as batch x channels, often enough for thousands of outputs."""
     wide = context.at_least("default") and context.format.digits >= 24
     copies = 1 + (3083 if wide else 1) // (PLANES * min(outputs, math.prod(size)))
-    return trace.tiled(context, values, copies * len(values)).reshape(copies, PLANES, *size)
+    return passes.tiled(context, values, copies * len(values)).reshape(copies, PLANES, *size)
 
 
 def _upstream(context: Context, count: int) -> list[float]:
@@ -101,11 +101,11 @@ def _maxima(context: Context, found: Sequence[Sequence[int]], size: Sequence[int
         held[:] = call(t)
         return held[0]
 
-    for how, given in trace.layouts(context, _planes(context, x, size, len(found))):
-        output, (got,) = trace.backward(context, pooled, [given], upstream)
-        trace.judge_period(context, output, [x[i] for i in at], bound=0.0, what=f"maxima{how}")
-        trace.judge_period(context, held[1], [i % plane for i in at], bound=0.0, what=f"indices{how}")
-        trace.judge_period(context, got, by_x, bound=0.0, what=f"gradient{how}")
+    for how, given in passes.layouts(context, _planes(context, x, size, len(found))):
+        output, (got,) = passes.backward(context, pooled, [given], upstream)
+        passes.judge_period(context, output, [x[i] for i in at], bound=0.0, what=f"maxima{how}")
+        passes.judge_period(context, held[1], [i % plane for i in at], bound=0.0, what=f"indices{how}")
+        passes.judge_period(context, got, by_x, bound=0.0, what=f"gradient{how}")
 
 
 @check(oracle=WINDOWS, level="quick", dtypes=("float32", "bfloat16"), more=("float64",), each=MAXIMA)
@@ -133,10 +133,10 @@ def judge_linear(
         roundings = growth(max(map(len, rows))) / 4
         answers.append((values, [(1 + roundings / 4) * v + positions * 18 for v in sizes]))
     planes = _planes(context, [v for part in parts for v in part], size, len(rows))
-    for how, given in trace.layouts(context, planes):
-        output, (got,) = trace.backward(context, call, [given], upstream)
+    for how, given in passes.layouts(context, planes):
+        output, (got,) = passes.backward(context, call, [given], upstream)
         for what, tensor, (values, errors) in zip(("output", "gradient"), (output, got), answers):
-            trace.judge_period(context, tensor, values, cancel=errors, bound=4.0, what=what + how)
+            passes.judge_period(context, tensor, values, cancel=errors, bound=4.0, what=what + how)
 
 
 @check(oracle=WINDOWS, level="quick", dtypes=("float32",), more=("float64", "bfloat16"), each=AVERAGES)
@@ -179,10 +179,10 @@ def unpooling(context: Context, size: tuple[int, ...]) -> None:
     kept = [max((p * plane + i for i in window), key=x.__getitem__) for p in range(PLANES) for window in found]
     upstream = [float(v) for v in rng.choices((-2, -1, 1, 2), k=len(x))]
     unpool = getattr(functional, f"max_unpool{dims}d")
-    output, (got,) = trace.backward(context, lambda t: unpool(t, indices, 2), [values], upstream)
+    output, (got,) = passes.backward(context, lambda t: unpool(t, indices, 2), [values], upstream)
     places = set(kept)
-    trace.judge_period(context, output, [v if i in places else 0.0 for i, v in enumerate(x)], bound=0.0, what="output")
-    trace.judge_period(context, got, [upstream[i] for i in kept], bound=0.0, what="gradient")
+    passes.judge_period(context, output, [v if i in places else 0.0 for i, v in enumerate(x)], bound=0.0, what="output")
+    passes.judge_period(context, got, [upstream[i] for i in kept], bound=0.0, what="gradient")
 
 
 @check(oracle="(sum of x**p)**(1/p) on the tape", dtypes=("float32",), more=("float64",))
@@ -199,7 +199,7 @@ def powerjudge_linear(context: Context) -> None:
     backward(y, upstream)
     given = _planes(context, x, size, len(found))
     function = context.torch.nn.functional.lp_pool2d
-    output, (got,) = trace.backward(context, lambda t: function(t, p, 2), [given], upstream)
-    trace.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=4.0, what="output")
+    output, (got,) = passes.backward(context, lambda t: function(t, p, 2), [given], upstream)
+    passes.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=4.0, what="output")
     errors = [n.adjoint_error for n in xs]
-    trace.judge_period(context, got, [n.adjoint for n in xs], cancel=errors, bound=4.0, what="gradient")
+    passes.judge_period(context, got, [n.adjoint for n in xs], cancel=errors, bound=4.0, what="gradient")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import recurrent as oracle
 from ..oracles.tape import Num, backward, leaves
 from ..registry import FLOATS, check
@@ -57,7 +57,7 @@ LAYERS = {
     "lstm_packed": Recurrent("LSTM", "LSTM", {"bidirectional": True}, (4, 2)),
     "gru_packed": Recurrent("GRU", "GRU", {}, (3, 4)),
 }
-CORE, REST = trace.parted(LAYERS, ("rnn", "gru", "lstm"))
+CORE, REST = passes.parted(LAYERS, ("rnn", "gru", "lstm"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _pair(nums: Sequence[Num], *, adjoint: bool = False) -> tuple[list[float], l
 @functools.lru_cache(maxsize=2)
 def _answer(name: str, shapes: tuple[tuple[str, int], ...], salt: float) -> Answer:
     row, rng = LAYERS[name], random.Random(salt)  # noqa: S311 - test data
-    draw = functools.partial(trace.dyadic, rng)
+    draw = functools.partial(passes.dyadic, rng)
     inputs = {parameter: draw(count, 56) for parameter, count in shapes}
     directions = row.layers * (2 if row.both else 1)
     inputs["x"] = draw(SEQUENCES * STEPS * INPUT, 96)
@@ -129,7 +129,7 @@ def layer(context: Context, row: Recurrent) -> None:
     state = tuple(states) if row.module == "LSTM" else states[0]
     with precision.full(torch):
         output, ends = _call(torch, made, row, x, state)
-        given = trace.tiled(context, answer.upstream, output.numel()).reshape(output.shape)
+        given = passes.tiled(context, answer.upstream, output.numel()).reshape(output.shape)
         (output * given).sum().backward()
     _judge(context, output, answer.outputs, "outputs")
     for what, got, expected in zip(("last hidden", "last cell"), ends, answer.ends):
@@ -139,11 +139,11 @@ def layer(context: Context, row: Recurrent) -> None:
         _judge_states(context, got.grad, answer.slopes[key], f"gradient by the first {key}")
     for name, p in made.named_parameters():
         values, errors = answer.slopes[name]
-        _judge(context, p.grad, ([copies * v for v in values], trace.copied(errors, copies)), f"gradient by {name}")
+        _judge(context, p.grad, ([copies * v for v in values], passes.copied(errors, copies)), f"gradient by {name}")
 
 
 def _judge(context: Context, got: Any, expected: tuple[list[float], list[float]], what: str) -> None:
-    trace.judge_period(context, got, expected[0], cancel=expected[1], bound=BOUND, what=what)
+    passes.judge_period(context, got, expected[0], cancel=expected[1], bound=BOUND, what=what)
 
 
 def _judge_states(context: Context, got: Any, expected: tuple[list[float], list[float]], what: str) -> None:
@@ -156,7 +156,7 @@ def _judge_states(context: Context, got: Any, expected: tuple[list[float], list[
 
 def _tensors(context: Context, row: Recurrent, answer: Answer, copies: int) -> tuple[Any, list[Any]]:
     """Repeat the sequences `copies` times: inputs (batch first) and first states (batch second)."""
-    x = trace.tiled(context, answer.inputs["x"], copies * len(answer.inputs["x"]))
+    x = passes.tiled(context, answer.inputs["x"], copies * len(answer.inputs["x"]))
     states = []
     for key, width in (("h", row.out), ("c", HIDDEN)):
         if key in answer.inputs:
@@ -188,7 +188,7 @@ def cell(context: Context, row: tuple[str, str]) -> None:
     module, kind = row
     rng, torch = context.rng(), context.torch
     made = getattr(torch.nn, module)(INPUT, HIDDEN).to(context.device, context.dtype)
-    draw = functools.partial(trace.dyadic, rng)
+    draw = functools.partial(passes.dyadic, rng)
     values = {name: draw(p.numel(), 56) for name, p in made.named_parameters()}
     with torch.no_grad():
         for name, p in made.named_parameters():
@@ -214,4 +214,4 @@ def cell(context: Context, row: tuple[str, str]) -> None:
             _judge(context, tensor.grad, _pair(parts, adjoint=True), f"gradient by the {what}")
     for name, p in made.named_parameters():
         slopes, errors = _pair(nums[name], adjoint=True)
-        _judge(context, p.grad, ([copies * v for v in slopes], trace.copied(errors, copies)), f"gradient by {name}")
+        _judge(context, p.grad, ([copies * v for v in slopes], passes.copied(errors, copies)), f"gradient by {name}")

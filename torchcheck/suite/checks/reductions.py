@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles.normalisation import moments
 from ..oracles.tape import Num, absolute, backward, dot, exp, leaves, log, power, sqrt, total
 from ..registry import FLOATS, check
@@ -120,7 +120,7 @@ REDUCTIONS = {
         rows=401,
     ),
 }
-CORE, REST = trace.parted(REDUCTIONS, ("sum", "mean", "columns", "var", "norm_2"))
+CORE, REST = passes.parted(REDUCTIONS, ("sum", "mean", "columns", "var", "norm_2"))
 
 
 @check(oracle=TAPE, level="quick", dtypes=FLOATS, each=CORE)
@@ -136,14 +136,14 @@ def reduces(context: Context, row: Reduction) -> None:
     backward(y, upstream)
     wide = context.format.digits >= 24 and context.at_least("default")
     rows = row.rows if wide else 11
-    given = trace.tiled(context, x, rows * row.columns).reshape(rows, row.columns)
+    given = passes.tiled(context, x, rows * row.columns).reshape(rows, row.columns)
     values, errors = [n.value for n in y], [n.error for n in y]
     slopes, slope_errors = [n.adjoint for n in xs], [n.adjoint_error for n in xs]
     several = context.ident.split(".")[1] in CORE or context.at_least("full")
-    for how, laid in trace.layouts(context, given) if several else [("", given)]:
-        output, (by_x,) = trace.backward(context, lambda t: row.apply(context.torch, t), [laid], upstream)
-        trace.judge_period(context, output, values, cancel=errors, bound=2.0, what=f"value{how}")
-        trace.judge_period(context, by_x, slopes, cancel=slope_errors, bound=2.0, what=f"gradient{how}")
+    for how, laid in passes.layouts(context, given) if several else [("", given)]:
+        output, (by_x,) = passes.backward(context, lambda t: row.apply(context.torch, t), [laid], upstream)
+        passes.judge_period(context, output, values, cancel=errors, bound=2.0, what=f"value{how}")
+        passes.judge_period(context, by_x, slopes, cancel=slope_errors, bound=2.0, what=f"gradient{how}")
 
 
 @check(oracle="sums and extremes of integers, exact", dtypes=("float32",))

@@ -6,7 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import trace
+from .. import passes
 from ..oracles import moves, windows
 from ..oracles import resampling as oracle
 from ..oracles.tape import backward, leaves
@@ -154,10 +154,10 @@ def _moved(context: Context, what: str, function: Any, shape: tuple[int, ...], r
     rng, size, copies = context.rng(what), math.prod(shape), 9
     x = rng.choices((-7, -3, -2, 1, 2, 5), k=size)
     upstream = rng.choices((-3, -1, 1, 2), k=len(rule))
-    given = trace.tiled(context, x, copies * size).reshape(copies, *shape[1:])
-    output, (got,) = trace.backward(context, function, [given], upstream)
-    trace.judge_period(context, output, moves.forward(rule, x), bound=0.0, what=what)
-    trace.judge_period(context, got, moves.backward(rule, size, upstream), bound=0.0, what=f"gradient of {what}")
+    given = passes.tiled(context, x, copies * size).reshape(copies, *shape[1:])
+    output, (got,) = passes.backward(context, function, [given], upstream)
+    passes.judge_period(context, output, moves.forward(rule, x), bound=0.0, what=what)
+    passes.judge_period(context, got, moves.backward(rule, size, upstream), bound=0.0, what=f"gradient of {what}")
 
 
 GRIDS = {
@@ -189,20 +189,20 @@ def grid_sample(context: Context, row: tuple[str, str, bool]) -> None:
     upstream = [rng.randint(-96, 96) / 64 for _ in y]
     backward(y, upstream)
     copies = 41
-    given = trace.tiled(context, planes, copies * len(planes)).reshape(copies, 2, height, width)
-    at = trace.tiled(context, [v for spot in spots for v in spot], copies * 2 * points).reshape(copies, 1, points, 2)
+    given = passes.tiled(context, planes, copies * len(planes)).reshape(copies, 2, height, width)
+    at = passes.tiled(context, [v for spot in spots for v in spot], copies * 2 * points).reshape(copies, 1, points, 2)
     function = context.torch.nn.functional.grid_sample
-    output, found = trace.backward(
+    output, found = passes.backward(
         context,
         lambda t, g: function(t, g, mode=mode, padding_mode=padding, align_corners=corners),
         [given, at],
         upstream,
     )
-    trace.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=4.0, what="output")
+    passes.judge_period(context, output, [n.value for n in y], cancel=[n.error for n in y], bound=4.0, what="output")
     for what, got, nums in (("input", found[0], xs), ("grid", found[1], [v for spot in grid for v in spot])):
         errors = [n.adjoint_error for n in nums]
         slopes = [n.adjoint for n in nums]
-        trace.judge_period(context, got, slopes, cancel=errors, bound=4.0, what=f"gradient by the {what}")
+        passes.judge_period(context, got, slopes, cancel=errors, bound=4.0, what=f"gradient by the {what}")
 
 
 def _spot(context: Context, rng: Any, n: int, corners: bool) -> float:
@@ -223,12 +223,12 @@ def affine_grid(context: Context) -> None:
         centres = [(x, y, 1.0) for y in ys for x in xs]
         right = [sum(a * b for a, b in zip(theta[k : k + 3], at)) for at in centres for k in (0, 3)]
         by_theta = [sum(g * at[j] for g, at in zip(upstream[k::2], centres)) for k in (0, 1) for j in range(3)]
-        output, (got,) = trace.backward(
+        output, (got,) = passes.backward(
             context,
             functools.partial(function, size=(copies, 1, height, width), align_corners=corners),
-            [trace.tiled(context, theta, 6 * copies).reshape(copies, 2, 3)],
+            [passes.tiled(context, theta, 6 * copies).reshape(copies, 2, 3)],
             upstream,
         )
         how, size = f"align_corners={corners}", 1.5 * len(centres)
-        trace.judge_period(context, output, right, cancel=4.5, bound=8.0, what=f"grid, {how}")
-        trace.judge_period(context, got, by_theta, cancel=size, bound=16.0, what=f"gradient, {how}")
+        passes.judge_period(context, output, right, cancel=4.5, bound=8.0, what=f"grid, {how}")
+        passes.judge_period(context, got, by_theta, cancel=size, bound=16.0, what=f"gradient, {how}")

@@ -6,7 +6,7 @@ import random
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .. import precision, trace
+from .. import passes, precision
 from ..oracles import transformer as oracle
 from ..oracles.tape import backward, leaves
 from ..registry import check
@@ -41,7 +41,7 @@ PADDED = [True, True, True, False, False]
 
 
 def _draw(rng: random.Random, count: int, low: int, high: int) -> list[float]:
-    return trace.dyadic(rng, count, high, low)
+    return passes.dyadic(rng, count, high, low)
 
 
 @check(oracle=FORMULA, dtypes=("float32",), more=("float64",), each=PLACES)
@@ -64,10 +64,10 @@ def encoder_layer(context: Context, norm_first: bool) -> None:
         output = layer(batch)
         output.backward(context.tensor(upstream).reshape(1, LENGTH, WIDTH).repeat(COPIES, 1, 1))
         backward(right[""], upstream)
-        trace.judge(context, output, right[""], what="training path", repeats=COPIES, bound=BOUND)
-        trace.judge_gradient(context, batch.grad, xs, what="gradient by the input", repeats=COPIES, bound=BOUND)
+        passes.judge(context, output, right[""], what="training path", repeats=COPIES, bound=BOUND)
+        passes.judge_gradient(context, batch.grad, xs, what="gradient by the input", repeats=COPIES, bound=BOUND)
         for name, p in layer.named_parameters():
-            trace.judge_gradient(context, p.grad, numbers[name], what=f"gradient by {name}", times=COPIES, bound=1.0)
+            passes.judge_gradient(context, p.grad, numbers[name], what=f"gradient by {name}", times=COPIES, bound=1.0)
         _infer(context, layer.eval(), batch.detach(), right)
 
 
@@ -87,11 +87,11 @@ def _infer(context: Context, layer: Any, batch: Any, right: dict[str, list[Any]]
     padding = context.tensor([[not used for used in PADDED]] * COPIES, dtype="bool")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nested tensors announce themselves as a prototype
-        trace.judge(context, layer(batch), right[""], what="inference path", repeats=COPIES, bound=BOUND)
+        passes.judge(context, layer(batch), right[""], what="inference path", repeats=COPIES, bound=BOUND)
         kept = layer(batch, src_key_padding_mask=padding)[:, : sum(PADDED)]
         stack = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=True).to(context.device).eval()
         nested = stack(batch, src_key_padding_mask=padding)[:, : sum(PADDED)]
     wanted = right[", padded"][: sum(PADDED) * WIDTH]
-    trace.judge(context, kept, wanted, what="inference path with padded keys", repeats=COPIES, bound=BOUND)
-    trace.judge(context, nested, wanted, what="encoder with padded keys", repeats=COPIES, bound=BOUND)
-    trace.judge(context, layer(batch), right[""], what="evaluation with gradients", repeats=COPIES, bound=BOUND)
+    passes.judge(context, kept, wanted, what="inference path with padded keys", repeats=COPIES, bound=BOUND)
+    passes.judge(context, nested, wanted, what="encoder with padded keys", repeats=COPIES, bound=BOUND)
+    passes.judge(context, layer(batch), right[""], what="evaluation with gradients", repeats=COPIES, bound=BOUND)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...oracles import tape
 from ...oracles.multihead import Mask, Weights, attend
 from ...registry import check
-from ...trace import judge, judge_gradient
+from ...passes import judge, judge_gradient
 
 if TYPE_CHECKING:
     from ...context import Context

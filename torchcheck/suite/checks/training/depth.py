@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...compare import Format
 from ...oracles import tape
 from ...registry import FLOATS, check
-from ...trace import judge, judge_gradient
+from ...passes import judge, judge_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
