@@ -25,11 +25,31 @@ Event = dict[str, Any]
 
 def run(given: Given) -> int:
     """Verify the target and say what came of it; gives the exit code."""
+    from torchcheck.cli.fleet import launch, place_of, take_part
+
+    place = place_of(given)
+    if place is not None:
+        return take_part(given, place)
+    if given["nproc"] is not None:
+        job_of(given)
+        return launch(given)
     output = Output.of("verify", given)
-    job, target = job_of(given), live_target(given["python"])
+    job, target = job_of(given), live_target(given["python"], output.say)
     output.say(f"Verifying {target.python}")
     result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
-    data = result.as_json()
+    return conclude(given, output, target, result, events)
+
+
+def conclude(
+    given: Given,
+    output: Output,
+    target: Target,
+    result: Verification,
+    events: list[Event],
+    extra: Mapping[str, Any] | None = None,
+) -> int:
+    """Say what came of a run, on every channel that was asked for; `extra` goes into the document beside the rest."""
+    data = {**result.as_json(), **(extra or {})}
     if given["json"]:
         data["subject"] = _subject(target, given)
     if result.verdict != "pass" and not result.interrupted:
@@ -84,10 +104,6 @@ def job_of(given: Given) -> Job:
     """
     from torchcheck.verify.runner import TIMEOUT, Job
 
-    if given["nproc"] not in (None, "1"):
-        raise UsageError(
-            "--nproc: proof over several processes is not built yet.", "Leave --nproc away.", code="nproc-unsupported"
-        )
     _demand_some(given)
     return Job(
         level=given["level"] or "default",

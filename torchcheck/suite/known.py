@@ -45,6 +45,14 @@ class Defect:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect(
+        "distributed.layouts",
+        "gloo takes a strided tensor's memory for dense: it reduces and overwrites what lies between its elements",
+        "hand collectives .contiguous() tensors, and copy the result back",
+        "https://github.com/pytorch/pytorch/issues/192920",
+        devices=("cpu",),
+        what="every third element*",
+    ),
+    Defect(
         "attention.nan",
         "scaled_dot_product_attention on the CPU turns a query row of NaN into zeros, which hides a diverged model",
         "check inputs with torch.isnan, or use torch.nn.attention.sdpa_kernel(SDPBackend.MATH) while looking for NaN",

@@ -62,6 +62,13 @@ def items(checks: Iterable[Check], devices: Sequence[str]) -> list[Item]:
     """
     made: list[Item] = []
     for check in checks:
-        places = {"each": list(devices), "cpu": [d for d in devices if d == "cpu"], "once": ["cpu"]}[check.devices]
+        cpu = [device for device in devices if device == "cpu"]
+        places = {"each": list(devices), "cpu": cpu, "once": ["cpu"], "rank": [], "ranks": []}[check.devices]
         made += [Item(check, place, dtype) for place in places for dtype in (check.dtypes or (None,))]
     return made
+
+
+def items_of_ranks(checks: Iterable[Check], device: str) -> list[Item]:
+    """Make the items that only a run over many ranks has: what each does for comparison, and what all do together."""
+    shared = [check for check in checks if check.devices in ("rank", "ranks")]
+    return [Item(check, device, dtype) for check in shared for dtype in (check.dtypes or (None,))]

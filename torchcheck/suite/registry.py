@@ -41,7 +41,8 @@ class Check:
         run: the function; it compares through its context and returns nothing.
         level: the cheapest level that includes it: "quick", "default" or "full".
         dtypes: dtype names that it is repeated for, or () when it chooses its own.
-        devices: "each" to run on every selected device, "cpu" for the CPU alone, "once" when no device is meant.
+        devices: "each" to run on every selected device, "cpu" for the CPU alone, "once" when no device is meant; with
+            `--nproc` or under torchrun only: "rank" for every rank by itself, "ranks" for all of them together.
         needs: names of modules, or dotted attributes of torch (`torch.optim.Muon`), without which it is skipped.
         timeout: seconds of its own, when the general limit is too short; else None.
         more: dtype names that it is repeated for at the full level alone.
@@ -81,7 +82,7 @@ def check(
         oracle: where the expected values come from, in a few words.
         level: the cheapest level that includes the check.
         dtypes: dtype names to repeat it for; the context then has `dtype`.
-        devices: "each", "cpu" or "once".
+        devices: "each", "cpu", "once", "rank" or "ranks".
         needs: modules or dotted torch attributes it cannot do without; may be a function of the row.
         each: rows with a `name`, or a mapping of name to row.
         timeout: seconds of its own.

@@ -28,13 +28,15 @@ Event = dict[str, Any]
 class WorkerProcess:
     """One process of the suite, with a thread that reads its events and one that keeps its log."""
 
-    def __init__(self, python: str, modules: tuple[str, ...], env: Mapping[str, str], folder: str) -> None:
+    def __init__(
+        self, python: str, modules: tuple[str, ...], env: Mapping[str, str], folder: str, script: Path = SCRIPT
+    ) -> None:
         """Start it, in an empty folder of its own; `modules` are folders with further checks.
 
         Raises:
             OSError: `python` cannot be started.
         """
-        argv = [python, str(SCRIPT), *modules]
+        argv = [python, str(script), *modules]
         self.process = processes.start(argv, env=env, cwd=folder, stdin=subprocess.PIPE)
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.log: deque[str] = deque(maxlen=_TAIL)
