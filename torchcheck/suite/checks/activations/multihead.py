@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...oracles import tape
 from ...oracles.multihead import Mask, Weights, attend
-from ...registry import check
 from ...passes import judge, judge_gradient
+from ...registry import check
 
 if TYPE_CHECKING:
     from ...context import Context

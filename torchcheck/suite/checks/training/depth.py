@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...compare import Format
 from ...oracles import tape
-from ...registry import FLOATS, check
 from ...passes import judge, judge_gradient
+from ...registry import FLOATS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
