@@ -121,8 +121,8 @@ def run(
         process = start(argv, env=env, cwd=cwd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL)
     except (OSError, ValueError) as error:
         return Ran(None, "", str(error), _refusal(error))
-    done = _Pumped(process, stdin)
     try:
+        done = _Pumped(process, stdin)
         failure = done.wait(timeout)
     finally:
         kill_tree(process)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from torchcheck import processes
@@ -32,11 +33,17 @@ def make(folder: str, python: str, *, installer: str = "pip") -> str:
     inside = python_of(folder)
     if os.path.isfile(os.path.join(folder, "pyvenv.cfg")) and os.path.isfile(inside):
         return inside
-    if os.path.isdir(folder) and os.listdir(folder):
+    if os.path.lexists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         hint = "Name a folder that does not exist yet."
         raise UsageError(f"{folder} exists and is no virtual environment.", hint, code="venv-occupied")
-    ran = processes.run(_argv(os.path.abspath(folder), python, installer), timeout=PATIENCE)
-    if not ran.ok or not os.path.isfile(inside):
+    made = False
+    try:
+        ran = processes.run(_argv(os.path.abspath(folder), python, installer), timeout=PATIENCE)
+        made = ran.ok and os.path.isfile(inside)
+    finally:
+        if not made:  # half an environment would be taken for a whole one the next time
+            shutil.rmtree(folder, ignore_errors=True)
+    if not made:
         raise _error(ran.out + ran.err, folder, python)
     return inside
 
@@ -46,7 +53,7 @@ def _argv(folder: str, python: str, installer: str) -> list[str]:
         from torchcheck.install.uv import program
 
         return [program(), "venv", "--python", python, folder]
-    return [python, "-m", "venv", folder]
+    return [python, "-I", "-m", "venv", folder]  # -I: a `venv.py` in the current folder is not run
 
 
 def _error(said: str, folder: str, python: str) -> TargetError:
