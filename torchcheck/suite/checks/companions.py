@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..context import Context
-from ..oracles import boxes, signal
+from ..oracles import boxes, spectra
 from ..registry import check
 
 HINT = "torchcheck install: it picks builds of torch, torchvision and torchaudio that belong together"
@@ -141,7 +141,7 @@ def torchaudio_spectrogram(context: Context) -> None:
     samples = [rng.randint(-100, 100) / 64 for _ in range(400)]
     x, window = context.tensor([samples], dtype="float32"), torch.hann_window(64, device=context.device)
     got = functional.spectrogram(x, 0, window, 64, 32, 64, power=2.0, normalized=False)
-    expected = signal.spectrogram(samples, 64, 32)
+    expected = spectra.spectrogram(samples, 64, 32)
     # A frame's power is at most 64 times its energy; an FFT of 64 loses 6 log2(64) u of its norm, squared doubles it.
     context.close(got, expected, bound=80, cancel=max(expected), dtype="float32", what="power spectrogram")
 
