@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchcheck.errors import InstallError, TorchcheckError
 from torchcheck.install import backup, installed, journal
+from torchcheck.install.bounds import Bounds
 from torchcheck.install.disk import FULL, disk_error
 from torchcheck.install.durable import Flushing, flush
 from torchcheck.install.incoming import Incoming
@@ -40,6 +41,7 @@ class Change:
     def __init__(self, target: Target, incoming: Sequence[Incoming], worked: bool | None, on_event: Listener) -> None:
         self._target = target
         self._purelib = target.paths["purelib"]
+        self._bounds = Bounds(target.paths)
         self._incoming = incoming
         self._tell = on_event
         self._before = installed.read(target.paths)
@@ -68,7 +70,8 @@ class Change:
 
     def _keep(self) -> journal.Journal:
         """Keep what will be replaced and write the journal; a full disk ends it here, with nothing changed."""
-        paths = list(dict.fromkeys(self._affected()))
+        paths = [path for path in dict.fromkeys(self._affected()) if self._bounds.hold(path)]
+        new = [path for item in self._incoming for path in item.paths if self._bounds.hold(path)]
         roots = installed.folders(self._target.paths)
         folders = {os.path.dirname(path) for path in paths}
         try:
@@ -79,7 +82,7 @@ class Change:
                 planned={item.name: item.version for item in self._incoming},
                 worked=self._worked,
                 kept=backup.keep(paths, self._purelib),
-                new=tuple(backup.relative(path, self._purelib) for item in self._incoming for path in item.paths),
+                new=tuple(backup.relative(path, self._purelib) for path in new),
                 strays=tuple(backup.relative(path, self._purelib) for path in backup.strays(folders, roots)),
             )
             journal.write(self._purelib, entry)

@@ -6,6 +6,7 @@ import configparser
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,9 @@ from pathlib import PurePosixPath
 from torchcheck.errors import InstallError
 from torchcheck.install.installed import normal
 
+LARGEST_MEMBER = 16 << 20
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
+"""What zipfile raises for archives that are broken, encrypted, packed unknown ways, or made to be harmful."""
 RECORDED_LATER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_build.json", "uv_cache.json")
 
 
@@ -45,11 +49,11 @@ def of_wheel(file: str, paths: Mapping[str, str]) -> Incoming:
         name, version, _, _ = parse_wheel_filename(base)
         with zipfile.ZipFile(file) as archive:
             info = _info_folder(archive, base)
-            metadata = archive.read(f"{info}/METADATA")
-            pure = _headers(archive.read(f"{info}/WHEEL")).get("root-is-purelib", "true").lower() == "true"
+            metadata = _member(archive, f"{info}/METADATA")
+            pure = _headers(_member(archive, f"{info}/WHEEL")).get("root-is-purelib", "true").lower() == "true"
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             scripts = _entry_points(archive, info)
-    except (InvalidWheelFilename, zipfile.BadZipFile, KeyError, OSError, UnicodeDecodeError) as error:
+    except (InvalidWheelFilename, configparser.Error, KeyError, *UNREADABLE) as error:
         raise _lie(base, f"it cannot be read as a wheel ({error})") from error
     said = _headers(metadata)
     if normal(said.get("name", "")) != name or said.get("version", "") != str(version):
@@ -61,6 +65,13 @@ def of_wheel(file: str, paths: Mapping[str, str]) -> Incoming:
     return Incoming(
         name, str(version), tuple(dict.fromkeys(placed)), sum(entry.file_size for entry in entries), _requires(metadata)
     )
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a text of a wheel's metadata; an honest one has kilobytes, whatever it is packed into."""
+    if archive.getinfo(name).file_size > LARGEST_MEMBER:
+        raise ValueError(f"its {name} unpacks to more than {LARGEST_MEMBER >> 20} MiB")
+    return archive.read(name)
 
 
 def _lie(base: str, what: str) -> InstallError:
@@ -97,7 +108,7 @@ def _entry_points(archive: zipfile.ZipFile, info: str) -> list[str]:
         return []
     points = configparser.RawConfigParser(delimiters=("=",), strict=False)
     points.optionxform = str  # type: ignore[assignment,method-assign]
-    points.read_string(archive.read(f"{info}/entry_points.txt").decode())
+    points.read_string(_member(archive, f"{info}/entry_points.txt").decode())
     kinds = ("console_scripts", "gui_scripts")
     return [name for kind in kinds if points.has_section(kind) for name in points.options(kind)]
 

@@ -32,7 +32,8 @@ class Dist:
     @property
     def editable(self) -> bool:
         """Say whether the source is somewhere else (PEP 610)."""
-        return bool(self.direct_url and self.direct_url.get("dir_info", {}).get("editable"))
+        where = (self.direct_url or {}).get("dir_info")
+        return isinstance(where, dict) and bool(where.get("editable"))
 
     def as_json(self) -> dict[str, Any]:
         """Give what a journal remembers of it."""
@@ -81,7 +82,7 @@ def _object(text: str | None) -> Mapping[str, Any] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -98,14 +99,21 @@ def files(dist: Dist) -> list[str]:
 def _recorded(dist: Dist) -> list[str]:
     record = os.path.join(dist.info, "RECORD")
     if os.path.isfile(record):
-        with open(record, encoding="utf-8", newline="") as stream:
-            return [row[0] for row in csv.reader(stream) if row]
+        return [row[0] for row in _rows(record)]
     legacy = os.path.join(dist.info, "installed-files.txt")
     if os.path.isfile(legacy):
-        with open(legacy, encoding="utf-8") as stream:
+        with open(legacy, encoding="utf-8", errors="surrogateescape") as stream:
             names = [line.rstrip("\n") for line in stream]
         return [os.path.relpath(os.path.join(dist.info, name), os.path.dirname(dist.info)) for name in names]
     return []
+
+
+def _rows(record: str) -> list[list[str]]:
+    """Read a RECORD; from where it is no CSV on, it says nothing."""
+    rows: list[list[str]] = []
+    with open(record, encoding="utf-8", errors="surrogateescape", newline="") as stream, contextlib.suppress(csv.Error):
+        rows.extend(row for row in csv.reader(stream) if row and "\0" not in row[0])
+    return rows
 
 
 def damaged(dist: Dist) -> list[str]:
@@ -118,8 +126,7 @@ def _sizes(dist: Dist) -> list[tuple[str, int]]:
     record = os.path.join(dist.info, "RECORD")
     if not os.path.isfile(record):
         return []
-    with open(record, encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.reader(stream) if len(row) == 3 and row[2].isdigit()]
+    rows = [row for row in _rows(record) if len(row) == 3 and row[2].isdecimal() and len(row[2]) < 19]
     own = os.path.basename(dist.info) + "/"
     return [(row[0], int(row[2])) for row in rows if not row[0].endswith(".pyc") and not row[0].startswith(own)]
 
@@ -139,7 +146,7 @@ def compiled(sources: Iterable[str]) -> Iterator[str]:
             stems.setdefault(os.path.dirname(path), set()).add(os.path.basename(path)[:-3])
     for folder, names in stems.items():
         cache = os.path.join(folder, "__pycache__")
-        for name in os.listdir(cache) if os.path.isdir(cache) else ():
+        for name in os.listdir(cache) if os.path.isdir(cache) and not os.path.islink(cache) else ():
             if name.partition(".")[0] in names:
                 yield os.path.join(cache, name)
 

@@ -81,10 +81,28 @@ def read(purelib: str) -> Journal | None:
             data = json.load(stream)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError("a journal of another version of torchcheck")
-    kept = tuple(Kept(**entry) for entry in data["kept"])
-    return Journal(**{**data, "kept": kept, "new": tuple(data["new"]), "strays": tuple(data["strays"])})
+    try:
+        kept = tuple(Kept(**entry) for entry in data["kept"])
+        found = Journal(**{**data, "kept": kept, "new": tuple(data["new"]), "strays": tuple(data["strays"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it is no journal ({error})") from error
+    if not _is_sound(found):
+        raise ValueError("it is no journal: it holds what no journal holds")
+    return found
+
+
+def _is_sound(journal: Journal) -> bool:
+    """Say whether all members are of their types: the file may have been written by anybody."""
+    texts = [journal.started, journal.stage, *journal.new, *journal.strays]
+    for entry in journal.kept:
+        texts += [entry.path, entry.as_, "" if entry.link is None else entry.link]
+    if not isinstance(journal.planned, dict) or not isinstance(journal.worked, bool):
+        return False
+    return all(isinstance(text, str) for text in (*texts, *journal.planned, *journal.planned.values()))
 
 
 def remove(purelib: str) -> None:

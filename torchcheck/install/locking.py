@@ -27,6 +27,8 @@ def locked(target: Target, on_event: Listener = ignore, *, wait: bool = True) ->
         TargetError: the target may not be written to.
     """
     folder = journal.place(target.paths["purelib"])
+    if os.path.islink(folder):  # what is cleared there would be somebody else's
+        raise TargetError(f"{folder} is a link.", f"Remove it: it should be a folder of torchcheck's ({folder}).")
     try:
         os.makedirs(folder, exist_ok=True)
         lock = FileLock(os.path.join(folder, "lock"))

@@ -46,7 +46,7 @@ def recall(target: Target, facts: Facts) -> dict[str, Any] | None:
     try:
         kept = json.loads(_path(target).read_text(encoding="utf-8"))
         return dict(kept["verdict"]) if kept["of"] == fingerprint(target, facts) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

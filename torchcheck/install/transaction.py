@@ -21,6 +21,7 @@ from filelock import Timeout
 
 from torchcheck.errors import TargetError
 from torchcheck.install import constraints, installed, journal, survey
+from torchcheck.install.bounds import Bounds
 from torchcheck.install.change import LEFT, Change, FrontEnd, clear, commit, discard, undo
 from torchcheck.install.disk import FULL, disk_error
 from torchcheck.install.locking import locked
@@ -127,6 +128,8 @@ def undo_pending(target: Target, on_event: Listener = ignore) -> str | None:
     purelib = target.paths["purelib"]
     try:
         entry = journal.read(purelib)
+        if entry is not None:
+            Bounds(target.paths).check(entry, purelib)
     except (OSError, ValueError, TypeError, KeyError) as error:
         hint = f"Look into {journal.place(purelib)}; `before` holds the files as they were."
         raise TargetError(f"The journal of an interrupted installation is unreadable: {error}.", hint) from error
