@@ -34,7 +34,7 @@ def load(root: str, system: str) -> Read | None:
         if document["format"] != FORMAT or (document["root"], document["system"]) != (root, system):
             return None
         return Read(str(document["asked"]), tuple(document["backends"]), tuple(map(_build, document["builds"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion
@@ -60,13 +61,23 @@ def links(body: bytes, kind: str, url: str) -> list[Link]:
     """
     if "json" in kind:
         try:
-            return list(_of_json(json.loads(body), url))
-        except (ValueError, TypeError, AttributeError, KeyError):
+            return [link for link in _of_json(json.loads(body), url) if _may_lead(url, link.url)]
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return []
     page = _Page(url)
-    page.feed(body.decode("utf-8", errors="replace"))
-    page.close()
-    return page.links
+    with contextlib.suppress(AssertionError):  # html.parser's word for a declaration that it does not know
+        page.feed(body.decode("utf-8", errors="replace"))
+        page.close()
+    return [link for link in page.links if _may_lead(url, link.url)]
+
+
+def _may_lead(page: str, link: str) -> bool:
+    """Say whether a page may send us there: never from the network to files of this computer (or of its network)."""
+    try:
+        here, there = urlsplit(page).scheme, urlsplit(link).scheme
+    except ValueError:
+        return False
+    return there in {"https", here} or (here == "file" and there == "http")
 
 
 def _of_json(document: dict[str, object], url: str) -> Iterator[Link]:
@@ -97,7 +108,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "base" and (href := dict(attrs).get("href")):
-            self._base = urljoin(self._base, href)
+            self._base = _joined(self._base, href) or self._base
         if tag == "a":
             self._open, self._text = dict(attrs), ""
 
@@ -108,8 +119,15 @@ class _Page(HTMLParser):
         if tag != "a" or self._open is None:
             return
         attributes, self._open = self._open, None
-        if href := attributes.get("href"):
-            self.links.append(_link(self._text.strip(), urljoin(self._base, href), attributes))
+        if (href := attributes.get("href")) and (url := _joined(self._base, href)):
+            self.links.append(_link(self._text.strip(), url, attributes))
+
+
+def _joined(base: str, href: str) -> str:
+    try:
+        return urljoin(base, href)
+    except ValueError:  # a bracket in a host's name, for one
+        return ""
 
 
 def _link(text: str, url: str, attributes: dict[str, str | None]) -> Link:

@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.parser import HeaderParser
@@ -18,6 +19,9 @@ from torchcheck.wheels.web import Web
 TAIL = 128 << 10
 """Bytes from the end that are read first: they hold the directory of most wheels."""
 STEP = 64 << 10
+LARGEST_MEMBER = 16 << 20
+LARGEST_READ = 64 << 20
+"""The directory of a wheel with 15 000 files has 2 MiB."""
 
 
 class RangeFile(io.RawIOBase):
@@ -59,6 +63,12 @@ class RangeFile(io.RawIOBase):
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, start + offset)
         return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read; sizes that only an archive made to be harmful asks for are refused before memory is taken for them."""
+        if size > LARGEST_READ:
+            raise zipfile.BadZipFile(f"it claims a part of {size} bytes")
+        return super().read(size) or b""
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer from what was fetched, fetching what is not there."""
@@ -113,12 +123,14 @@ def _opened(web: Web, file: WheelFile) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(RangeFile(web, file.url, file.size)) as archive:
             yield archive
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError, OSError) as error:
         text = f"{file.name} is no readable wheel ({error})"
         raise WebError(Failure(file.url, "index-server-fault", text)) from error
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:
+    if archive.getinfo(name).file_size > LARGEST_MEMBER:
+        raise ValueError(f"its {name} unpacks to more than {LARGEST_MEMBER >> 20} MiB")
     return archive.read(name).decode("utf-8", errors="replace")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import configparser
 import os
+import queue
 import ssl
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -71,12 +73,34 @@ class Web:
             raise WebError(Failure(shown(url), "wrong-index", f"{shown(url)} is not an https address"))
         for pause in (*PAUSES, None):
             try:
-                return self._get(url, accept, span, method)
+                return self._in_time(url, accept, span, method)
             except WebError as error:  # noqa: PERF203 - three attempts
                 if pause is None or not error.again or time.monotonic() + pause > self.deadline:
                     raise
                 time.sleep(pause)
         raise AssertionError  # the last attempt returns or raises
+
+    def _in_time(self, url: str, accept: str, span: tuple[int, int] | None, method: str) -> Page:
+        """Do `_get`, for as long as there is time: neither a name server that hangs nor headers that drip end alone."""
+        answers: queue.SimpleQueue[Page | BaseException] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self._get(url, accept, span, method))
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+                answers.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            answer = answers.get(timeout=max(0.0, self.deadline - time.monotonic()) + 0.5)
+        except queue.Empty:
+            raise WebError(Failure(shown(url), "network-unreachable", f"{shown(url)} did not answer in time")) from None
+        if isinstance(answer, Page):
+            return answer
+        try:
+            raise answer
+        finally:
+            del answer  # its traceback holds this frame: a circle, which would keep sockets open
 
     def _get(self, url: str, accept: str, span: tuple[int, int] | None, method: str) -> Page:
         plain, headers = _with_credentials(url)
@@ -157,9 +181,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             text = f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not https"
             raise WebError(Failure(shown(req.full_url), "wrong-index", text))
         followed = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if followed and urlsplit(req.full_url).hostname != target.hostname:
+        if followed and _origin(req.full_url) != _origin(newurl):
             followed.remove_header("Authorization")
         return followed
+
+
+def _origin(url: str) -> tuple[str | None, int | None]:
+    """Give host and port: another port is another service, which is not told the password."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or {"http": 443, "https": 443}.get(parts.scheme)
 
 
 def _file(url: str, span: tuple[int, int] | None) -> Page:
