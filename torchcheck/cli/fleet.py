@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Given = Mapping[str, Any]
 VERDICT = "TORCHCHECK_VERDICT"
 """Names the file for rank 0's exit code, and tells ranks that whoever started them reads it: they all leave with 0."""
-_ENTER = "import sys; sys.path.append({root!a}); from torchcheck.cli import main; main()"
+_ENTER = "import sys; sys.path[:] = [*filter(None, sys.path), {root!a}]; from torchcheck.cli import main; main()"
 
 
 def place_of(given: Given) -> Place | None:
@@ -64,7 +64,7 @@ def launch(given: Given) -> int:
         argv = [target.python, *_torchrun(count), *_verify(given, target)]
         sys.stdout.flush()
         streams = {"stdout": sys.stdout.fileno(), "stderr": -1}
-        with processes.started(argv, env=_environment(str(verdict)), **streams) as process:
+        with processes.started(argv, env=_environment(str(verdict)), cwd=folder, **streams) as process:
             assert process.stderr is not None
             reader = threading.Thread(target=_relay, args=(process.stderr, tail), daemon=True)
             reader.start()
@@ -107,8 +107,10 @@ def _verify(given: Given, target: Target) -> list[str]:
     words = ["--python", target.python, "--color", given["color"], "--seed", str(given["seed"])]
     for name in ("device", "select", "skip"):
         words += [word for value in given[name] for word in (f"--{name}", value)]
-    for name in ("timeout", "seconds", "junit", "html"):
+    for name in ("timeout", "seconds"):
         words += [] if given[name] is None else [f"--{name}", str(given[name])]
+    for name in ("junit", "html"):
+        words += [] if given[name] is None else [f"--{name}", str(Path(given[name]).absolute())]
     for name in ("json", "quiet", "verbose", "strict", "stream", "github"):
         words += [f"--{name}"] if given[name] else []
     return words + ([f"--{given['level']}"] if given["level"] in ("quick", "full") else [])

@@ -110,7 +110,8 @@ class Rank:
             here, missing = self.meeting.gather("here", self.patience)
             self.meeting.tell("go", identities.fit(here, missing))
         go = self.meeting.hear("go", 2 * self.patience + 10)
-        self.send("joined", identity=identity, device=self.device, go=go or {"why": "rank 0 did not answer"})
+        lost = {"why": "rank 0 did not answer", "missing": [], "odd": {}}
+        self.send("joined", identity=identity, device=self.device, go=go or lost)
 
     def _plan(self, _order: Order) -> tuple[list[Any], list[Any]]:
         """Say what would run: what each rank does alone, then what only all can do."""

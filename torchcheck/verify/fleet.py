@@ -28,12 +28,21 @@ _NOISE = 0.1
 
 @dataclass(frozen=True)
 class Fleet:
-    """Everything that rank 0 has: who should be there, who reported, who did not and where it was last seen."""
+    """Everything that rank 0 has.
+
+    Attributes:
+        world: how many ranks there should be.
+        reports: what ranks reported.
+        missing: who did not, and where each was last seen.
+        trouble: why the ranks did not go on together, or "".
+        unfit: who was not like the others (another torch, no device of its own), and in what.
+    """
 
     world: int
     reports: Mapping[int, Report]
     missing: Mapping[int, str] = field(default_factory=dict)
     trouble: str = ""
+    unfit: Mapping[int, str] = field(default_factory=dict)
 
     def name(self, rank: int) -> str:
         """Name a rank by host and device."""
@@ -212,7 +221,7 @@ def _row(fleet: Fleet, rank: int, slow: Mapping[int, float], odd: Mapping[str, M
 
 def _end(fleet: Fleet, rank: int) -> str:
     if rank in fleet.reports:
-        return str(fleet.reports[rank].get("ended", ""))
+        return str(fleet.reports[rank].get("ended", "") or fleet.unfit.get(rank, ""))
     return f"no report; last seen at {fleet.missing.get(rank) or 'no check'}"
 
 
@@ -220,7 +229,7 @@ def _state(fleet: Fleet, rank: int, results: list[Mapping[str, Any]], differs: l
     if rank not in fleet.reports:
         return "missing"
     bad = {one["status"] for one in results} & {"fail", "error", "crash", "timeout"}
-    return min(bad, key=ORDER.index) if bad else "fail" if differs or fleet.reports[rank].get("ended") else "pass"
+    return min(bad, key=ORDER.index) if bad else "fail" if differs or _end(fleet, rank) else "pass"
 
 
 def _key(result: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ class Seat:
         self.plan: list[Event] = []
         self.identity: Event = {}
         self.ended = ""
-        self.unfit = ""
+        self.go: Event = {"why": "", "missing": [], "odd": {}}
         self.stopped = threading.Event()
         self._began = time.monotonic()
         self._process: RankProcess | None = None
@@ -127,8 +127,8 @@ class Seat:
         running: Event | None = None
         try:
             joined = self._ask({"do": "join"}, "joined", folder, 3 * self.job.timeout + 30)
-            self.identity, why = joined["identity"], joined["go"]["why"]
-            self.unfit = why
+            self.identity, self.go = joined["identity"], joined["go"]
+            why = self.go["why"]
             if not why:
                 self._prove_own_device(joined["device"])
             running = self._prove_together(skip=f"not run: {why}" if why else "")
@@ -222,11 +222,13 @@ class Seat:
         return int(Exit.FAILED) if closed["verdict"] is None else int(closed["verdict"])
 
     def _judge(self, folder: str, decide: Callable[[Told], int]) -> int:
-        patience = GRACE if self.stopped.is_set() else self._patience()
+        hurried = self.stopped.is_set() or self.go["missing"]  # who never came will not report
+        patience = GRACE if hurried else self._patience()
         gathered = self._ask({"do": "gather", "patience": patience}, "gathered", folder, None)
         reports = {int(rank): report for rank, report in gathered["reports"].items()}
         missing = {int(rank): where for rank, where in gathered["missing"].items()}
-        code = decide(self._told(fleet.Fleet(self.place.world, reports, missing, self.unfit)))
+        odd = {int(rank): what for rank, what in self.go["odd"].items()}
+        code = decide(self._told(fleet.Fleet(self.place.world, reports, missing, self.go["why"], odd)))
         with contextlib.suppress(_Died):  # whoever hears no verdict takes it for a failure
             self._ask({"do": "close", "verdict": code, "expected": len(reports)}, "closed", folder, 30)
         return code

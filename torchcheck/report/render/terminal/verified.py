@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from torchcheck.report.render.terminal.elements import BAD, STATUS, Data, Line, indented
+from torchcheck.report.render.terminal.ranks import ranks
 
 if TYPE_CHECKING:
     from torchcheck.report.render.terminal.elements import Shown
@@ -18,6 +19,8 @@ def verify(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show a verification: a table by topic, every failure in full, one line of verdict."""
     if data["verdict"] != "unusable":
         yield _topics(data["checks"])
+    if data.get("ranks"):
+        yield from ranks(data["ranks"])
     shown = [c for c in data["checks"] if c["status"] in BAD or (verbose and c["status"] == "known")]
     for check in shown:
         yield from _check(check)
