@@ -11,6 +11,7 @@ until one notices. That is some twenty times cheaper than a process each (run.py
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -28,16 +29,23 @@ LIMIT = 60
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
 
 
-def load_suite():
-    """Import torch and the suite, as the worker does."""
+def load_worker():
+    """Import the suite's worker, which makes the suite importable."""
     path = HERE.parents[1] / "torchcheck" / "suite" / "worker.py"
     spec = importlib.util.spec_from_file_location("torchcheck_worker", path)
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
     sys.argv[1:] = []
     worker.enter_island()
+    return worker
+
+
+def load_suite():
+    """Import torch and the suite, as the worker does."""
+    worker = load_worker()
     import torch
 
+    gc.set_threshold(50_000, 1_000, 1_000)
     torch.optim.SGD([torch.zeros(1)], 0.1)  # the compiler's front end, once for all forks
     return torch, worker
 
@@ -181,6 +189,8 @@ def main():
     return None
 
 
+if __name__ == "__mp_main__":  # a process that a check spawns
+    load_worker()
 if __name__ == "__main__":
     main()
     os._exit(0)

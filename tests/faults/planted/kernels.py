@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 _library: Any = None
 _inside = False
 
@@ -103,7 +104,7 @@ def _number_to_tensor(name: str) -> Callable[[tuple, dict], tuple[tuple, dict]]:
 
     def fix(kind, value):
         if kind in ("Tensor", "Optional[Tensor]") and isinstance(value, (int, float, bool, complex)):
-            return torch.scalar_tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+            return torch.scalar_tensor(value, dtype=NUMBERS[type(value)])
         return value
 
     def wrapped(args, kwargs):

@@ -10,7 +10,7 @@ from typing import Any
 from ..context import Context
 from ..devices import present
 from ..known import version_of
-from ..registry import check
+from ..registry import FLOATS, check
 
 
 @check(oracle="the import system", level="quick", devices="once")
@@ -115,7 +115,7 @@ def defaults(context: Context) -> None:
     oracle="IEEE 754: round to nearest even, gradual underflow",
     level="quick",
     devices="cpu",
-    dtypes=("float64", "float32"),
+    dtypes=FLOATS,
 )
 def arithmetic(context: Context) -> None:
     """The processor rounds to nearest and keeps subnormals, in every thread."""
