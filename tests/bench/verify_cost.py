@@ -1,8 +1,8 @@
 """What `verify` costs, as a multiple of `import torch` in the same run: `python tests/bench/verify_cost.py PYTHON`.
 
-Prints, for each level, processor time and wall-clock time against those of the import (an interpreter that imports
-torch and leaves at once, measured before and after), the share of each topic, and the slowest ten checks. Processor
-time is what is compared with the goal: on a machine that does other work, too, it moves least.
+Prints, for each level, wall-clock and processor time against those of the import (an interpreter that imports torch and
+leaves at once, measured before and after), the share of each topic, and the slowest ten checks. The goal is one of
+wall-clock time on two processors that do nothing else; two workers share the work, so processor time is the larger.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def main() -> None:
         cpu, wall, results = measure(python, level, tuple(asked.skip))
         imports += [import_cost(python) for _ in range(2)]
         base_cpu, base_wall = (statistics.median(column) for column in zip(*imports, strict=True))
-        missed |= cpu / base_cpu > GOALS[level]
+        missed |= wall / base_wall > GOALS[level]
         print(f"\n{level}: {len(results)} results")
-        print(f"  processor {cpu:.2f} s = {cpu / base_cpu:.2f} x import ({base_cpu:.2f} s); goal {GOALS[level]} x")
-        print(f"  wall      {wall:.2f} s = {wall / base_wall:.2f} x import ({base_wall:.2f} s)")
+        print(f"  wall      {wall:.2f} s = {wall / base_wall:.2f} x import ({base_wall:.2f} s); goal {GOALS[level]} x")
+        print(f"  processor {cpu:.2f} s = {cpu / base_cpu:.2f} x import ({base_cpu:.2f} s)")
         topics: Counter[str] = Counter()
         for result in results:
             topics[result["id"].partition(".")[0]] += result["seconds"]
