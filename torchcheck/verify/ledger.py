@@ -11,6 +11,7 @@ from torchcheck.verify import deaths
 
 IMPORT, ENUMERATE = "environment.import", "environment.devices"
 PREPARATION = (IMPORT, ENUMERATE)
+STATUSES = ("pass", "fail", "known", "error", "skip", "crash", "timeout")
 LOSSES = 3
 """How often a device may take its worker down before the rest of its checks is given up."""
 
@@ -21,6 +22,34 @@ Key = tuple[str, str, "str | None"]
 def key_of(item: Mapping[str, Any]) -> Key:
     """Give what tells an item, or an event about it, from all others of a run."""
     return (item["id"], item["device"], item["dtype"])
+
+
+def is_sound(event: Event) -> bool:
+    """Say whether an event holds what its kind must: a process whose memory is broken may say anything."""
+    kind = event["event"]
+    if kind in ("hello", "loaded"):
+        plan, devices = event.get("plan"), event.get("devices", [])
+        sound = isinstance(plan, list) and isinstance(devices, list) and all(isinstance(d, str) for d in devices)
+        greets = kind == "loaded" or {"torch", "devices"} <= event.keys()
+        return sound and greets and all(map(_is_item, plan or ()))
+    if kind not in ("start", "result"):
+        return True
+    return _is_item(event) and (kind == "start" or _is_result(event))
+
+
+def _is_item(item: object) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("dtype", 0), str | None):
+        return False
+    if not isinstance(item.get("timeout"), int | float | None):
+        return False
+    return isinstance(item.get("id"), str) and isinstance(item.get("device"), str)
+
+
+def _is_result(event: Event) -> bool:
+    numbers = (event.get("seconds"), event.get("measured") or 0.0, event.get("bound") or 0.0)
+    texts = (event.get("detail"), event.get("title"), event.get("hint") or "", event.get("unit") or "")
+    known = event.get("status") in STATUSES
+    return known and all(isinstance(n, int | float) for n in numbers) and all(isinstance(t, str) for t in texts)
 
 
 class Ledger:

@@ -19,6 +19,8 @@ from torchcheck import processes
 from torchcheck.verify import deaths
 
 SCRIPT = Path(__file__).resolve().parents[1] / "suite" / "worker.py"
+LONGEST = 16 << 20
+"""Bytes of a line that are held at once: the plan with all checks has less than one."""
 _TAIL = 60
 _OURS = re.compile(r'suite.(worker|trial)\.py"|^Extension modules: |^Current thread |^Thread 0x')
 
@@ -90,7 +92,7 @@ class WorkerProcess:
 
     def _read(self, pipe: IO[bytes]) -> None:
         with pipe:
-            for line in pipe:
+            for line in iter(lambda: pipe.readline(LONGEST), b""):
                 event = _event(line)
                 if event is None:
                     self._remember(line)
@@ -100,7 +102,7 @@ class WorkerProcess:
 
     def _keep(self, pipe: IO[bytes]) -> None:
         with pipe:
-            for line in pipe:
+            for line in iter(lambda: pipe.readline(LONGEST), b""):
                 self._remember(line)
 
     def _remember(self, line: bytes) -> None:
@@ -111,9 +113,9 @@ def _event(line: bytes) -> Event | None:
     """Read one line of the protocol; anything else belongs to the log."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
 def environment(env: Mapping[str, str] | None) -> dict[str, str]:

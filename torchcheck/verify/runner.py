@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchcheck.errors import TargetError
-from torchcheck.verify.ledger import ENUMERATE, PREPARATION, Event, Ledger, key_of
+from torchcheck.verify.ledger import ENUMERATE, PREPARATION, Event, Ledger, is_sound, key_of
 from torchcheck.verify.process import WorkerProcess, environment
 
 TIMEOUT = 120.0
@@ -172,9 +172,10 @@ class _Lane:
                 return self._blame(worker)
             if event["event"] == "bye":
                 if event.get("poisoned"):
-                    self.ledger.lose(event["poisoned"])
+                    self.ledger.lose(str(event["poisoned"]))
                 return None
-            self._take(event)
+            if is_sound(event):
+                self._take(event)
             if not self.ledger.left():
                 return None
 
