@@ -132,3 +132,100 @@ def test_nothing_starts_a_shell_and_nothing_is_swallowed() -> None:
                 raise AssertionError(f"{path}:{node.lineno} swallows an exception")
             if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.system", "os.popen"}:
                 raise AssertionError(f"{path}:{node.lineno} starts a shell")
+
+
+# What the standard library has on POSIX alone; Windows raises AttributeError or ImportError.
+POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+# fmt: off
+POSIX_NAMES = {
+    "os": {
+        "WEXITSTATUS", "WIFEXITED", "WIFSIGNALED", "WNOHANG", "WTERMSIG", "chown", "chroot", "confstr", "ctermid",
+        "fchdir", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getgroups", "getloadavg", "getpgid",
+        "getpgrp", "getpriority", "getsid", "getuid", "killpg", "lchown", "mkfifo", "mknod", "nice", "openpty", "pread",
+        "pwrite", "sched_getaffinity", "sched_setaffinity", "setegid", "seteuid", "setgid", "setpgid", "setpriority",
+        "setsid", "setuid", "statvfs", "sync", "sysconf", "uname", "wait", "wait3", "wait4",
+    },
+    "signal": {
+        "ITIMER_REAL", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP",
+        "SIGTSTP", "SIGUSR1", "SIGUSR2", "alarm", "pause", "pthread_kill", "pthread_sigmask", "setitimer", "sigwait",
+    },
+    "time": {"tzset"},
+}
+# fmt: on
+
+
+def guarded(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Say whether Windows does not come to a node: under a test of `sys.platform`, or behind a return in one."""
+    while node in parents:
+        above = parents[node]
+        if isinstance(above, ast.BoolOp) and isinstance(above.op, ast.And) and node is not above.values[0]:
+            first = ast.unparse(above.values[0])
+            if first == "sys.platform != 'win32'":
+                return True
+        if (
+            isinstance(above, ast.If | ast.IfExp)
+            and "sys.platform" in ast.unparse(above.test)
+            and node is not above.test
+        ):
+            windows = ast.unparse(above.test) == "sys.platform == 'win32'"
+            in_body = node in above.body if isinstance(above, ast.If) else node is above.body
+            return not (windows and in_body)
+        for statement in _before(node, above):
+            if ast.unparse(statement.test) == "sys.platform == 'win32'" and isinstance(
+                statement.body[-1], ast.Return | ast.Raise
+            ):
+                return True
+        node = above
+    return False
+
+
+def _before(node: ast.AST, above: ast.AST) -> list[ast.If]:
+    body = getattr(above, "body", None)
+    if not isinstance(body, list) or node not in body:
+        return []
+    return [statement for statement in body[: body.index(node)] if isinstance(statement, ast.If)]
+
+
+def posix_only(tree: ast.Module) -> list[tuple[int, str]]:
+    """Find uses of what POSIX alone has, outside of guards."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = []
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names = [f"{node.value.id}.{node.attr}"] if node.attr in POSIX_NAMES.get(node.value.id, ()) else []
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name in POSIX_MODULES]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            known = POSIX_NAMES.get(node.module or "", set())
+            names = (
+                [node.module or ""] if node.module in POSIX_MODULES else [a.name for a in node.names if a.name in known]
+            )
+        found += [(node.lineno, name) for name in names if not guarded(node, parents)]
+    return found
+
+
+def test_what_posix_alone_has_stands_under_a_guard() -> None:
+    bad = {
+        f"{path.relative_to(PACKAGE)}:{line} {name}"
+        for path in sources("")
+        for line, name in posix_only(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert not bad
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import os\nos.fork()", ["os.fork"]),
+        ("import fcntl", ["fcntl"]),
+        ("from signal import SIGKILL", ["SIGKILL"]),
+        ("if sys.platform == 'win32':\n    os.killpg(1, 2)", ["os.killpg"]),
+        ("if sys.platform != 'win32':\n    os.killpg(1, 2)", []),
+        ("if sys.platform == 'win32':\n    pass\nelse:\n    os.getuid()", []),
+        ("def f():\n    if sys.platform == 'win32':\n        return 1\n    return os.getuid()", []),
+        ("def f():\n    if sys.platform == 'win32':\n        print()\n    return os.getuid()", ["os.getuid"]),
+    ],
+)
+def test_the_guard_is_seen(source: str, names: list[str]) -> None:
+    assert [name for _, name in posix_only(ast.parse(source))] == names
