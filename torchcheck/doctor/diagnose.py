@@ -93,7 +93,8 @@ def gather(facts: Facts, log: Source, verification: Mapping[str, Any] | None, *,
     errors = [given.torch.error, given.drivers.nvidia.error if given.drivers.nvidia else None, *_failed(verification)]
     extra = [error for error in errors if error and error not in text.text]
     whole = logs.Log("\n".join([text.text, *extra]).strip("\n"), text.cut) if extra else text
-    return Evidence(clues.merge(given, stated), whole, verification, stated, given)
+    appended = len(text.text.strip("\n")) if extra else -1
+    return Evidence(clues.merge(given, stated), whole, verification, stated, given, appended)
 
 
 def _failed(verification: Mapping[str, Any] | None) -> list[str]:

@@ -67,6 +67,7 @@ class Evidence:
         verification: the `data` of a verify run, or None.
         stated: what the text itself says of the machine it comes from.
         given: what was known without the text.
+        appended: where in the text the errors begin that the facts contain; -1 when none was appended.
     """
 
     facts: Facts
@@ -74,8 +75,13 @@ class Evidence:
     verification: Mapping[str, Any] | None = None
     stated: Facts = field(default_factory=Facts)
     given: Facts = field(default_factory=Facts)
+    appended: int = -1
 
     # The text
+
+    def handed_in(self, match: re.Match[str] | None) -> bool:
+        """Say whether a match stands in the text that was handed in, not in an error that the facts contain."""
+        return match is not None and (self.appended < 0 or match.start() < self.appended)
 
     def search(self, pattern: str) -> re.Match[str] | None:
         """Find a pattern in the text, without regard to case."""

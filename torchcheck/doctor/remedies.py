@@ -1,6 +1,7 @@
 """What to type: the usual steps of each code, made right for this system, shell and environment.
 
-A step is a command to paste or an action. Steps are templates with these placeholders:
+A step is a command to paste or an action. What stands behind a command in parentheses, after three blanks, becomes a
+comment of the shell, so that the whole line can be pasted. Steps are templates with these placeholders:
 
     {py}           the target interpreter, quoted for the shell
     {pip}          how packages are installed into it: `python -m pip`, `uv pip`, `pipx runpip NAME`
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torchcheck.doctor.advice import Advised
 
 _PLACE = re.compile(r"\{(\w+)(?: ([^{}]+))?\}")
+_REMARK = re.compile(r" {3}\((.+)\)([^()]*)$")
 
 
 class Remedies:
@@ -53,7 +55,11 @@ class Remedies:
             return given or ""
 
         text = _PLACE.sub(value, step.replace("{{", "\0").replace("}}", "\1"))
-        return "" if missing else text.replace("\0", "{").replace("\1", "}")
+        return "" if missing else self._remarked(text.replace("\0", "{").replace("\1", "}"))
+
+    def _remarked(self, step: str) -> str:
+        sign = "& rem" if self._shell == "cmd" else "#"
+        return _REMARK.sub(lambda found: f"   {sign} {found[1]}{found[2]}", step)
 
     @cached_property
     def scopes(self) -> frozenset[str]:

@@ -160,6 +160,7 @@ def _lost_tag(e: Evidence) -> Iterator[Finding]:
         lost = (
             tag
             and ours
+            and may_have_lost(e)
             and tag[1] != ours
             and (ours == "cpu" or _kind(tag[1]) != _kind(ours) or "+" not in e.torch_version)
         )
@@ -172,6 +173,17 @@ def _lost_tag(e: Evidence) -> Iterator[Finding]:
     if cuda_packages and (ours == "cpu" or (amd and _kind(ours) == "cuda")):
         seen = (f"{cuda_packages[0]} is installed, but torch is {e.torch_version} ({ours}).",)
         yield Finding("torch-replaced-by-dependency", Weight.PROVEN - 5, seen, from_log=bool(e.log.text))
+
+
+def may_have_lost(e: Evidence) -> bool:
+    """Say whether the installed torch can be what a dependency brings: it has no tag, or PyPI's build is for the CPU.
+
+    On Windows and macOS PyPI's torch states +cpu itself; on Linux only PyTorch's own index has a +cpu.
+    """
+    if "+cpu" not in e.torch_version or not e.facts.system.os:
+        return True
+    release = e.torch_version.partition("+")[0]
+    return catalog.pypi_backend("torch", release, e.machine.system) in {"cpu", "", None}
 
 
 def _kind(tag: str) -> str:
@@ -189,12 +201,9 @@ def torch_missing(e: Evidence) -> Iterator[Finding]:
     building = e.search(
         r"Getting requirements to build wheel|pip-build-env|build_meta|setup\.py egg_info|metadata-generation-failed"
     ) or e.search("egg_info")
+    told = e.handed_in(match)
     weight = (
-        Weight.CONFIRMED
-        if match and e.facts.torch.import_ == "missing"
-        else Weight.DECISIVE
-        if match
-        else Weight.PROVEN
+        Weight.CONFIRMED if told and e.facts.torch.import_ == "missing" else Weight.DECISIVE if told else Weight.PROVEN
     )
     if building and match:
         fix = ("{install}", "{pip} install --no-build-isolation PACKAGE   (then the build sees the installed torch)")
@@ -211,9 +220,9 @@ def torch_missing(e: Evidence) -> Iterator[Finding]:
             "wrong-interpreter",
             weight,
             (*seen, f"{stated}, but not for the interpreter that ran."),
-            from_log=bool(match),
+            from_log=told,
         )
-        yield Finding("torch-missing", Weight.LIKELY, seen, from_log=bool(match))
+        yield Finding("torch-missing", Weight.LIKELY, seen, from_log=told)
     else:
         places = {place.lower() for place in SITE.findall(e.log.text)}
         if len(places) > 1:
@@ -223,7 +232,7 @@ def torch_missing(e: Evidence) -> Iterator[Finding]:
                 (*seen, f"The text shows {len(places)} site-packages folders."),
                 from_log=True,
             )
-        yield Finding("torch-missing", weight, seen, from_log=bool(match))
+        yield Finding("torch-missing", weight, seen, from_log=told)
 
 
 @rule

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from torchcheck.doctor.evidence import Evidence, Finding, Weight, cuda_of, numbers
 from torchcheck.doctor.registry import rule
+from torchcheck.doctor.rules.builds import may_have_lost
 from torchcheck.wheels import catalog
 from torchcheck.wheels.builds import allows
 
@@ -81,7 +82,7 @@ def _other_cuda(e: Evidence, name: str, version: str, torch: str) -> str:
         return ""  # the list of packages was shortened
     ours = e.tag or default
     theirs = theirs or catalog.pypi_backend(name, version.partition("+")[0], e.machine.system) or ""
-    if not ours or not theirs or _agree(name, ours, theirs) or (ours == "cpu" and "+" in version):
+    if not ours or not theirs or _agree(name, ours, theirs) or (ours == "cpu" and "+" in version and may_have_lost(e)):
         return ""  # a torch that lost its tag: see builds.replaced_by_dependency
     return f"{name} {version} is a {theirs} build, torch {torch} is {ours}."
 

@@ -32,6 +32,62 @@ def import_crash(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def no_memory(e: Evidence) -> Iterator[Finding]:
+    """Importing torch failed because memory could not be had; how much there may be is not torch's to say."""
+    match = e.search(NO_MEMORY)
+    at_import = e.facts.torch.import_ in {"error", "crash"} or e.search(r"import torch\b|torch[\\/]__init__\.py")
+    if match and at_import and not e.windows:
+        free = e.facts.memory.available
+        seen = (
+            e.quote(match),
+            "The process may not have the memory that torch's libraries need: a limit of shell, job or container.",
+            *(("Or the file system is mounted noexec.",) if "segment" in match[0] else ()),
+            *((f"Free memory of the machine: {free / (1 << 30):.1f} GiB.",) if isinstance(free, int) else ()),
+        )
+        decide = ("ulimit -v; ulimit -d   (unlimited is right)", "free -h; cat /sys/fs/cgroup/memory.max", NOEXEC)
+        yield Finding("cause-unknown", Weight.LIKELY, seen, decide, NO_MEMORY_WHY, from_log=e.handed_in(match))
+
+
+# Printed by ld.so, by libstdc++ and by OpenBLAS.
+NO_MEMORY = (
+    r"failed to map segment from shared object|what\(\):\s+std::bad_alloc|"
+    r"OpenBLAS[^\n]{0,60}Memory allocation still failed|OpenBLAS blas_thread_init: pthread_create failed"
+)
+NO_MEMORY_WHY = "The operating system refused memory while torch was loaded; torch itself may be whole."
+NOEXEC = '{py} -c "import sys; print(sys.prefix)"   (then `findmnt -T` that folder: noexec must not be there)'
+
+
+@rule
+def compiler(e: Evidence) -> Iterator[Finding]:
+    """torch.compile or an extension's build finds no C or C++ compiler on Linux or macOS."""
+    match = e.search(NO_COMPILER)
+    if match and not e.windows:
+        steps = (
+            ("xcode-select --install",)
+            if e.macos
+            else (
+                "sudo apt install build-essential   (gcc and g++; Fedora: sudo dnf install gcc-c++)",
+                "conda install -c conda-forge gxx   (in a conda environment, without root)",
+            )
+        )
+        seen = (e.quote(match), "No C++ compiler (g++ or clang++, or what $CXX names) was found on PATH.")
+        rest = ("or run eager: remove torch.compile, or {set TORCHDYNAMO_DISABLE=1}",)
+        yield Finding("cause-unknown", Weight.DECISIVE, seen, (*steps, *rest), NO_COMPILER_WHY, from_log=True)
+
+
+# Printed by torch._inductor.cpp_builder, triton.runtime.build, distutils and the shells.
+NO_COMPILER = (
+    r"No working C\+\+ compiler found|InvalidCxxCompiler|Failed to find C compiler|"
+    r"(?:command|program) '?(?:\S*/)?(?:x86_64-linux-gnu-|aarch64-linux-gnu-)?(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?)'? "
+    r"failed: No such file|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?)'|"
+    r"(?:sh: \d+: |: )(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?): (?:command )?not found"
+)
+NO_COMPILER_WHY = (
+    "torch.compile and source builds write C++ and hand it to a compiler of the system, which this machine lacks."
+)
+
+
+@rule
 def devices_crash(e: Evidence) -> Iterator[Finding]:
     """torch imports, and dies when it looks for devices."""
     for note in e.notes("looking for its devices ended"):

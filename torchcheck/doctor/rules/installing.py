@@ -164,7 +164,7 @@ WRITING = (
     r"Could not install packages|Installing collected packages|EnvironmentNotWritable|does not have write permissions|"
     r"Consider using the `--user` option|Attempting uninstall|failed to (?:remove|create|install|"
     r"copy) (?:file|directory)|"
-    r"os error 13"
+    r"os error (?:13|30)\b"
 )
 PLACES = r"(?:site|dist)-packages|[\\/]envs[\\/]|[\\/]pkgs[\\/]|'RECORD'|'METADATA'|[\\/]bin[\\/](?:pip|torchrun)"
 
@@ -174,7 +174,8 @@ def permission(e: Evidence) -> Iterator[Finding]:
     """A file of the target may not be written."""
     match = e.search(
         r"\[Errno 13\][^\n]{0,300}|WinError 5\][^\n]{0,300}|PermissionError: [^\n]{0,300}|"
-        r"EnvironmentNotWritableError|The current user does not have write permissions|os error 13"
+        r"EnvironmentNotWritableError|The current user does not have write permissions|os error (?:13|30)\b|"
+        r"\[Errno 30\][^\n]{0,300}"
     )
     if not match or not (e.search(WRITING) or re.search(PLACES, match[0], re.IGNORECASE)):
         return

@@ -228,7 +228,15 @@ def loaded(e: Evidence) -> Iterator[Finding]:
     home = [str(place) for place in (e.facts.python.prefix, e.facts.python.site_packages) if place]
     home += [str(e.facts.torch.file or "").rpartition("/torch/")[0]]
     wheel = "+" in str(e.facts.torch.version or "")
-    foreign = [p for p in libraries if re.search(BUNDLED, p) and not any(h and p.startswith(h) for h in home)]
+    path = [p.rstrip("/") for p in (e.facts.env or {}).get("LD_LIBRARY_PATH", "").split(":") if p]
+    foreign = [
+        p
+        for p in libraries
+        if re.search(BUNDLED, p)
+        and not any(h and p.startswith(h) for h in home)
+        # An environment of links (uv's link mode) loads its own wheel's files from where they really are.
+        and (not re.search(IN_WHEEL, p) or p.rpartition("/")[0] in path)
+    ]
     if foreign and wheel and home:
         yield Finding("library-path-conflict", Weight.HINT + 15, (f"Loaded from elsewhere: {', '.join(foreign[:3])}.",))
     openmp = sorted({p for p in libraries if re.search(r"/lib(?:iomp5|omp)\b", p)})
@@ -237,6 +245,8 @@ def loaded(e: Evidence) -> Iterator[Finding]:
         yield Finding("omp-duplicate", Weight.HINT + 10, seen, severity="warning")
 
 
+# Where wheels put libraries.
+IN_WHEEL = r"/(?:torch|nvidia/\w+)/lib/[^/]+$"
 # What torch's wheels bring along; the driver's own libraries (libcuda, libnvidia-…) belong to the system.
 BUNDLED = r"/lib(?:cudnn|cublas|cusparse|cusolver|cufft|curand|cudart|nvrtc|nvJitLink|nccl|torch|c10)\w*\.so"
 
