@@ -32,6 +32,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "doctor": DECIDES,
     "report": DECIDES,
     "verify/outcome.py": DECIDES,
+    "verify/fleet.py": DECIDES,
+    "verify/places.py": DECIDES,
     "facts.py": {"torchcheck"},
     "errors.py": {"torchcheck"},
     "verify/runner.py": {"click", "torch", "torchcheck.probes", "torchcheck.doctor"},
@@ -140,8 +142,8 @@ POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "t
 POSIX_NAMES = {
     "os": {
         "WEXITSTATUS", "WIFEXITED", "WIFSIGNALED", "WNOHANG", "WTERMSIG", "chown", "chroot", "confstr", "ctermid",
-        "fchdir", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getgroups", "getloadavg", "getpgid",
-        "getpgrp", "getpriority", "getsid", "getuid", "killpg", "lchown", "mkfifo", "mknod", "nice", "openpty", "pread",
+        "fchdir", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getgroups", "getloadavg",
+        "getpgid", "getpgrp", "getpriority", "getsid", "getuid", "killpg", "lchown", "mkfifo", "mknod", "nice", "openpty", "pread",
         "pwrite", "sched_getaffinity", "sched_setaffinity", "setegid", "seteuid", "setgid", "setpgid", "setpriority",
         "setsid", "setuid", "statvfs", "sync", "sysconf", "uname", "wait", "wait3", "wait4",
     },
