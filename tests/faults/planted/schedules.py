@@ -226,7 +226,7 @@ def ema_decay():
         @torch.no_grad()
         def update(averages, params, _):
             for a, p in zip(averages, params):
-                a.lerp_(p, decay)
+                a.lerp_(p, decay) if a.is_floating_point() else a.copy_(p)
 
         return update
 
