@@ -93,14 +93,14 @@ def _headers(raw: bytes) -> dict[str, str]:
     """Read the headers of METADATA or WHEEL; the first of a name counts."""
     from email.parser import HeaderParser
 
-    message = HeaderParser().parsestr(raw.decode())
+    message = HeaderParser().parsestr(raw.decode(errors="replace"))
     return {key.lower(): str(value).strip() for key, value in reversed(message.items())}
 
 
 def _requires(metadata: bytes) -> tuple[str, ...]:
     from email.parser import HeaderParser
 
-    return tuple(HeaderParser().parsestr(metadata.decode()).get_all("Requires-Dist") or ())
+    return tuple(HeaderParser().parsestr(metadata.decode(errors="replace")).get_all("Requires-Dist") or ())
 
 
 def _entry_points(archive: zipfile.ZipFile, info: str) -> list[str]:

@@ -85,6 +85,8 @@ def read(purelib: str) -> Journal | None:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError("a journal of another version of torchcheck")
+    if not all(isinstance(data.get(name), list) for name in ("kept", "new", "strays")):
+        raise ValueError("it is no journal: its lists are none")
     try:
         kept = tuple(Kept(**entry) for entry in data["kept"])
         found = Journal(**{**data, "kept": kept, "new": tuple(data["new"]), "strays": tuple(data["strays"])})
