@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,22 @@ class Environment:
         return self.says(f"import importlib.metadata as m; print(m.version({name!r}))")
 
     def install(self, *wanted: str) -> None:
-        """Install with the pip of the interpreter that it was made with, from PyPI, without dependencies."""
-        words = ["--isolated", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-        words += ["--no-compile", "--only-binary=:all:", "--index-url", PYPI, "--target", str(self.packages), *wanted]
-        ran = run([self.base, "-m", "pip", *words], PIP_CONFIG_FILE=os.devnull)
+        """Install from PyPI, without dependencies."""
+        self._fetch("install", "--no-compile", "--target", str(self.packages), *wanted)
+
+    def unpack(self, wanted: str, folder: Path) -> None:
+        """Unpack a wheel of PyPI somewhere."""
+        self._fetch("download", "--dest", str(folder), wanted)
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            wheel.extractall(folder)
+
+    def _fetch(self, command: str, *words: str) -> None:
+        """Run the pip of the interpreter that this was made with: it suits its version."""
+        words = ("--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps", *words)
+        given = ["--isolated", command, "--only-binary=:all:", "--index-url", PYPI, *words]
+        ran = run([self.base, "-m", "pip", *given], PIP_CONFIG_FILE=os.devnull)
         if ran.returncode:
-            pytest.skip(f"PyPI did not give {' '.join(wanted)}: {ran.stderr.strip().splitlines()[-1]}")
+            pytest.skip(f"PyPI did not give {words[-1]}: {ran.stderr.strip().splitlines()[-1]}")
 
 
 def _link(source: str, place: str) -> None:

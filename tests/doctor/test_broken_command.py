@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from environments import Environment, codes, doctor, mounted, run, torchcheck
-from local_wheels import make_wheel
+from local_wheels import make_wheel, sympy_wheels, trio
 
 from torchcheck.wheels import catalog
 from torchcheck.wheels.builds import allows
@@ -75,7 +75,7 @@ def test_a_companion_built_for_cuda_beside_a_torch_for_the_cpu(copy, name):
 def test_a_torch_without_the_libraries_that_it_needs(empty, torch_python):
     if sys.platform != "linux":
         pytest.skip("only on Linux are CUDA's libraries packages of their own")
-    empty.install("torch==2.9.1", *DEPENDENCIES)
+    empty.install("torch==2.15.0", *DEPENDENCIES)
     for log in ("", empty.fails("import torch")):
         found = doctor(empty, log=log)
         assert codes(found)[0] == "nvidia-deps-broken"
@@ -259,17 +259,16 @@ def test_a_variable_hides_the_only_gpu(tmp_path, value):
 def test_two_openmp_runtimes(copy, tmp_path):
     if sys.platform != "linux":
         pytest.skip("intel-openmp's library has another name")
-    copy.install("intel-openmp")
-    first = next(copy.folder.rglob("libiomp5.so"))
+    copy.unpack("intel-openmp", tmp_path / "one")
+    first = next((tmp_path / "one").rglob("libiomp5.so"))
     second = tmp_path / "other" / first.name
     second.parent.mkdir()
     shutil.copy(first, second)
     load = f"import ctypes\nfor place in {str(first)!r}, {str(second)!r}: ctypes.CDLL(place).omp_get_max_threads()\n"
     text = copy.fails(load)
     assert codes(doctor(copy, log=text))[0] == "omp-duplicate", text
-    (copy.packages / "first.pth").write_text(
-        f"import ctypes; [ctypes.CDLL(place) for place in ({str(first)!r}, {str(second)!r})]\n", encoding="utf-8"
-    )
+    line = f"import ctypes; ctypes.CDLL({str(first)!r}); ctypes.CDLL({str(second)!r})\n"
+    (copy.packages / "first.pth").write_text(line, encoding="utf-8")
     found = doctor(copy)
     assert codes(found)[0] == "omp-duplicate"
     assert str(second) in found[0]["evidence"][0]
@@ -307,3 +306,15 @@ def test_verify_names_the_cause_of_its_failure(copy):
     document = torchcheck("verify", "--quick", "--device", "cpu", "--python", str(copy.python))
     assert document["exit_code"] != 0
     assert codes(document["data"]["diagnoses"])[0] == "corrupt-install"
+
+
+def test_install_names_the_cause_of_its_failure(empty, local_index):
+    run([str(empty.python), "-m", "ensurepip"])
+    broken = "ModuleNotFoundError(\"No module named 'jinja2'\")"
+    local_index.add("whl/cpu", *trio("2.14.1", "0.29.1", "2.11.0", "cpu", broken=broken), *sympy_wheels())
+    words = ("--backend", "cpu", "--torch", "2.14.1", "--index-url", local_index.url("whl"))
+    target = ("--yes", "--python", str(empty.python))
+    document = torchcheck("install", *target, *words, PIP_CONFIG_FILE=os.devnull)
+    assert document["exit_code"] != 0
+    assert codes(document["data"]["diagnoses"])[0] == "dependency-broken"
+    assert "jinja2" in document["data"]["diagnoses"][0]["fix"][0]

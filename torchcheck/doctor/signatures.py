@@ -322,5 +322,5 @@ AMBIGUOUS: Final = (
 FAILURE: Final = (
     r"Traceback \(most recent call last\)|\b\w*(?:Error|Exception)\b\s*[:(\]]|\berror\b\s*[:\[(]|\bERROR\b|\bfatal\b|WinError|\[Errno|"
     r"Segmentation fault|core dumped|Illegal instruction|\bKilled\b|Abort trap|\bfailed\b|\bcannot\b|could not (?!collect)|not found\b|"
-    r"undefined symbol|not available|no longer support|is not compatible|unable to|insufficient|mismatch|timed out|\bXid\b"
+    r"terminate called after|\bbad_alloc\b|undefined symbol|not available|no longer support|is not compatible|unable to|insufficient|mismatch|timed out|\bXid\b"
 )

@@ -33,19 +33,18 @@ def import_crash(e: Evidence) -> Iterator[Finding]:
 
 @rule
 def no_memory(e: Evidence) -> Iterator[Finding]:
-    """Importing torch failed because memory could not be had; how much there may be is not torch's to say."""
+    """Memory could not be had while torch was loaded or ran, for which there are several reasons."""
     match = e.search(NO_MEMORY)
-    at_import = e.facts.torch.import_ in {"error", "crash"} or e.search(r"import torch\b|torch[\\/]__init__\.py")
-    if match and at_import and not e.windows:
+    if match and not e.windows:
         free = e.facts.memory.available
         seen = (
             e.quote(match),
-            "The process may not have the memory that torch's libraries need: a limit of shell, job or container.",
+            "The process may not have the memory that it needs: a limit of the shell, the job or the container.",
             *(("Or the file system is mounted noexec.",) if "segment" in match[0] else ()),
             *((f"Free memory of the machine: {free / (1 << 30):.1f} GiB.",) if isinstance(free, int) else ()),
         )
         decide = ("ulimit -v; ulimit -d   (unlimited is right)", "free -h; cat /sys/fs/cgroup/memory.max", NOEXEC)
-        yield Finding("cause-unknown", Weight.LIKELY, seen, decide, NO_MEMORY_WHY, from_log=e.handed_in(match))
+        yield Finding("cause-unknown", Weight.LIKELY - 1, seen, decide, NO_MEMORY_WHY, from_log=e.handed_in(match))
 
 
 # Printed by ld.so, by libstdc++ and by OpenBLAS.
@@ -53,14 +52,14 @@ NO_MEMORY = (
     r"failed to map segment from shared object|what\(\):\s+std::bad_alloc|"
     r"OpenBLAS[^\n]{0,60}Memory allocation still failed|OpenBLAS blas_thread_init: pthread_create failed"
 )
-NO_MEMORY_WHY = "The operating system refused memory while torch was loaded; torch itself may be whole."
+NO_MEMORY_WHY = "The operating system refused memory to the process; torch itself may be whole."
 NOEXEC = '{py} -c "import sys; print(sys.prefix)"   (then `findmnt -T` that folder: noexec must not be there)'
 
 
 @rule
 def compiler(e: Evidence) -> Iterator[Finding]:
     """torch.compile or an extension's build finds no C or C++ compiler on Linux or macOS."""
-    match = e.search(NO_COMPILER)
+    match = e.search(r"No working C\+\+ compiler found[^\n]*") or e.search(NO_COMPILER)
     if match and not e.windows:
         steps = (
             ("xcode-select --install",)
@@ -77,7 +76,7 @@ def compiler(e: Evidence) -> Iterator[Finding]:
 
 # Printed by torch._inductor.cpp_builder, triton.runtime.build, distutils and the shells.
 NO_COMPILER = (
-    r"No working C\+\+ compiler found|InvalidCxxCompiler|Failed to find C compiler|"
+    r"InvalidCxxCompiler|Failed to find C compiler|"
     r"(?:command|program) '?(?:\S*/)?(?:x86_64-linux-gnu-|aarch64-linux-gnu-)?(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?)'? "
     r"failed: No such file|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?)'|"
     r"(?:sh: \d+: |: )(?:gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?): (?:command )?not found"
