@@ -167,3 +167,8 @@ def test_a_rank_does_not_start_ranks(verify):
     ran = verify("--nproc", "2", env=place)
     assert ran.code == 2
     assert ran.document["errors"][0]["code"] == "nproc-in-a-rank"
+
+
+def test_what_takes_ranks_is_not_verified_without(verify):
+    ran = verify("--select", "distributed")
+    assert (ran.code, ran.document["errors"][0]["code"]) == (2, "needs-ranks")

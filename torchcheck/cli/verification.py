@@ -35,6 +35,7 @@ def run(given: Given) -> int:
         return launch(given)
     output = Output.of("verify", given)
     job, target = job_of(given), live_target(given["python"], output.say)
+    _demand_work_for_one(given)
     output.say(f"Verifying {target.python}")
     result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
     return conclude(given, output, target, result, events)
@@ -131,6 +132,20 @@ def _demand_some(given: Given) -> None:
     deeper = choose(checks, level="full", select=given["select"], skip=given["skip"])
     hint = "Ask for more with --full." if deeper else "torchcheck verify --list shows all of them."
     raise UsageError(f"No check is selected at level {level}.", hint, code="nothing-selected")
+
+
+def _demand_work_for_one(given: Given) -> None:
+    """Refuse a selection that only several ranks can prove.
+
+    Raises:
+        UsageError: every selected check needs ranks.
+    """
+    from torchcheck.suite.plan import choose
+    from torchcheck.suite.registry import all_checks
+
+    chosen = choose(all_checks(), level=given["level"] or "default", select=given["select"], skip=given["skip"])
+    if all(check.devices in ("rank", "ranks") for check in chosen):
+        raise UsageError("What is selected takes several ranks to prove.", "Add --nproc 2.", code="needs-ranks")
 
 
 def list_checks(given: Given) -> int:
