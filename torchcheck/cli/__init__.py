@@ -65,7 +65,10 @@ def _heed_endings() -> None:
 
 
 def _leave(code: int) -> None:
-    """Flush and exit; a reader that went away (`| head`) is no failure of ours."""
+    """Flush and exit; a reader that went away (`| head`) is no failure of ours, and an order to end comes too late."""
+    for name in ("SIGINT", *ENDINGS):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -73,4 +76,9 @@ def _leave(code: int) -> None:
         from torchcheck.cli.ending import silence
 
         silence()
+    except OSError as error:
+        from torchcheck.cli.ending import explain
+        from torchcheck.cli.output import unwritable
+
+        code = explain(unwritable(error), sys.argv[1:])
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -11,20 +12,28 @@ from pathlib import Path
 import click
 
 from torchcheck.cli.causes import tell
-from torchcheck.cli.output import Output
+from torchcheck.cli.output import UNWRITABLE, Output, unwritable
 from torchcheck.errors import Exit, TorchcheckError
 
 
 def explain(error: BaseException, words: list[str]) -> int:
     """Say what ended the command and give its exit code."""
+    if isinstance(error, SystemExit) and type(sys.stdout).__name__ == "_PacifyFlushWrapper":
+        # click has met a reader that is gone, wrapped the streams and exits with 1
+        silence()
+        return Exit.OK
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError):
         silence()
         return Exit.OK
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        error = unwritable(error)  # rich writes by itself
     message, hint, slug, code = _judge(error, words)
     output = _output(words)
-    if output.json:
+    if slug == UNWRITABLE:
+        silence()
+    elif output.json:
         output.write_json(getattr(error, "data", None), code, [{"code": slug, "message": message, "hint": hint}])
         return code
     output.fail({"message": message, "hint": hint})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from torchcheck.cli.terminal import console
+from torchcheck.errors import UsageError
 from torchcheck.report.document import cleaned, dump, envelope, printable
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torchcheck.errors import TorchcheckError
     from torchcheck.report.render.terminal.elements import Shown
 
+UNWRITABLE = "output-not-written"
 Render = Callable[[Mapping[str, Any], bool], "Iterable[Shown]"]
 
 
@@ -53,7 +55,7 @@ class Output:
 
     def write_json(self, data: Mapping[str, Any] | None, code: int, errors: Iterable[Mapping[str, str]] = ()) -> None:
         """Print the one document."""
-        sys.stdout.write(dump(envelope(self.command, data, code, errors)) + "\n")
+        _write(sys.stdout, dump(envelope(self.command, data, code, errors)) + "\n")
 
     def fail(self, error: Mapping[str, str]) -> None:
         """Say on stderr what went wrong and what mends it."""
@@ -75,4 +77,27 @@ def show(out: Console, items: Iterable[Shown]) -> None:
             else:
                 out.print(item, markup=False)
     text = captured.get()
-    out.file.write(text if out.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+    _write(out.file, text if out.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def _write(stream: IO[str] | None, text: str) -> None:
+    """Write to a stream, which may have been closed before we began.
+
+    Raises:
+        UsageError: there is no room where the output was sent.
+        BrokenPipeError: its reader is gone, which is no failure.
+    """
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> UsageError:
+    """Say that the place to which the output was sent does not take it."""
+    hint = "Send the output to a place that has room for it."
+    return UsageError(f"The result could not be written: {error.strerror}.", hint, code=UNWRITABLE)
