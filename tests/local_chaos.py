@@ -125,7 +125,9 @@ def attempt(bench: Bench, command: str, condition: Condition) -> Ran:
         out, err = (stream.decode("utf-8", "replace") for stream in process.communicate(timeout=PATIENCE))
         ran = Ran(process.returncode, out, err, time.monotonic() - began)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        for member in psutil.process_iter():
+            if _is_marked(member, mark):
+                member.kill()
         process.communicate()
         ran = Ran(None, "", "", time.monotonic() - began, ["did not end"])
     ran.wrong += _wrong(ran, condition, command)
@@ -238,4 +240,4 @@ def _ours(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         ours = [one for one in family if "torchcheck" in one.cmdline() and "bash" not in one.name()]
     except psutil.Error:
         return []
-    return ours[-1:]
+    return ours[:1]  # below it may be a child that is not yet another program
