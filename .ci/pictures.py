@@ -24,13 +24,14 @@ WIDTH = 100
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
-def terminal(name: str, shown: str, *words: str) -> None:
-    """Run a command as in a terminal and draw what it printed."""
+def terminal(name: str, shown: str, *words: str, python: str = "") -> None:
+    """Run a command as in a terminal and draw what it printed; `python` is shown as the usual `.venv`."""
     env = {"COLUMNS": str(WIDTH), "PATH": "/usr/bin:/bin", "HOME": tempfile.gettempdir(), "PYTHONIOENCODING": "utf-8"}
     ran = subprocess.run([*TOOL, *words, "--color", "always"], capture_output=True, text=True, check=False, env=env)
+    said = ran.stdout.replace(python, ".venv/bin/python") if python else ran.stdout
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "bold green"), shown))
-    console.print(Text.from_ansi(ran.stdout.rstrip()))
+    console.print(Text.from_ansi(said.rstrip()))
     svg = FONT.sub("", console.export_svg(title="torchcheck"))
     (PICTURES / f"{name}.svg").write_text(svg, encoding="utf-8")
 
@@ -58,10 +59,11 @@ def main() -> None:
     machine = pathlib.Path(tempfile.mkdtemp(), "gtx-1080.json")
     machine.write_text(json.dumps(json.loads(recorded.read_text(encoding="utf-8"))["expect"]))
     terminal("plan", "torchcheck plan --machine gtx-1080.json", "plan", "--machine", str(machine))
-    terminal("verify", "torchcheck verify", "verify", "--python", python)
     log = pathlib.Path(tempfile.mkdtemp(), "error.txt")
     log.write_text("RuntimeError: operator torchvision::nms does not exist\n")
-    terminal("doctor", "torchcheck doctor --log error.txt", "doctor", "--python", python, "--log", str(log))
+    terminal(
+        "doctor", "torchcheck doctor --log error.txt", "doctor", "--python", python, "--log", str(log), python=python
+    )
     page("page", python)
 
 
