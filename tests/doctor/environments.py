@@ -10,16 +10,19 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PYPI = "https://pypi.org/simple"
 LEFT_OUT = ("__pycache__", "pip", "pip-*")
 
 
 class Environment:
-    """A virtual environment of its own; files come as links, so that one can be exchanged at no cost."""
+    """A virtual environment of its own; files may be links to another's: unlink before you write."""
 
     def __init__(self, folder: Path, base: str = sys.executable, *options: str) -> None:
         subprocess.run([base, "-m", "venv", "--without-pip", *options, folder], check=True, timeout=120)
@@ -28,7 +31,7 @@ class Environment:
         self.packages = Path(self.says("import sysconfig; print(sysconfig.get_path('purelib'))"))
 
     @classmethod
-    def copy(cls, folder: Path, base: str, *left_out: str) -> Environment:
+    def copy(cls, folder: Path, base: str, *left_out: str) -> Self:
         """Link all that stands in another environment's site-packages, except what is left out."""
         environment = cls(folder, base)
         asked = [base, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
@@ -47,6 +50,14 @@ class Environment:
         ran = run([*before, str(self.python), "-c", code], cwd=cwd, **env)
         assert ran.returncode, ran.stdout
         return ran.stdout + ran.stderr
+
+    def cut(self, name: str, size: int) -> None:
+        """Keep only the beginning of a file."""
+        place = self.packages / name
+        with place.open("rb") as stream:
+            start = stream.read(size)
+        place.unlink()
+        place.write_bytes(start)
 
     def version(self, name: str) -> str:
         """Give the version of an installed package."""

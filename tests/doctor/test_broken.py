@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from environments import Environment
 
 from torchcheck.doctor import Diagnosis, diagnose
 from torchcheck.live import Live
@@ -18,45 +16,17 @@ from torchcheck.target import find
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="the broken copy is a tree of symbolic links"),
+    pytest.mark.skipif(sys.platform == "win32", reason="an environment is laid out as on Linux and macOS"),
 ]
 
 
-class Environment:
-    """A virtual environment of its own, to be broken."""
-
-    def __init__(self, folder: Path) -> None:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
-        self.folder = folder
-        self.python = folder / "bin" / "python"
-        asked = [self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-        self.packages = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
+class Broken(Environment):
+    """An environment that the probes look at in this process."""
 
     def write(self, name: str, text: str) -> None:
         place = self.packages / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
-
-    def replace(self, name: str, content: bytes | None) -> Path:
-        """Put other bytes (or nothing) in the place of a linked file."""
-        place = self.packages / name
-        place.unlink()
-        if content is not None:
-            place.write_bytes(content)
-        return place
-
-    def said(self, code: str, cwd: Path | None = None, **env: str) -> str:
-        """Run a line of Python and give what it wrote to stderr."""
-        ran = subprocess.run(
-            [self.python, "-c", code],
-            cwd=cwd,
-            env=os.environ | env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        return ran.stderr
 
     def diagnosed(self, log: str = "", timeout: float = 60) -> list[Diagnosis]:
         target = find(Live(), str(self.python))
@@ -64,22 +34,14 @@ class Environment:
 
 
 @pytest.fixture
-def empty(tmp_path) -> Environment:
-    return Environment(tmp_path / "env")
+def empty(tmp_path) -> Broken:
+    return Broken(tmp_path / "env")
 
 
 @pytest.fixture
-def copy(tmp_path, torch_python) -> Environment:
-    """Give a copy of a real torch made of links, so that single files can be exchanged."""
-    code = "import os, sys, torch; print(os.path.dirname(os.path.dirname(torch.__file__)), sys.version_info[:2])"
-    ran = subprocess.run([torch_python, "-c", code], check=True, capture_output=True, text=True, timeout=300)
-    site, _, version = ran.stdout.strip().partition(" (")
-    if version != f"{sys.version_info[0]}, {sys.version_info[1]})":
-        pytest.skip("the interpreter with torch is of another version than the one that runs the tests")
-    environment = Environment(tmp_path / "env")
-    left_out = shutil.ignore_patterns("__pycache__", "pip", "pip-*", "distutils-precedence.pth", "*.egg-link")
-    shutil.copytree(site, environment.packages, copy_function=os.symlink, dirs_exist_ok=True, ignore=left_out)
-    return environment
+def copy(tmp_path, torch_python) -> Broken:
+    """Give a real torch whose files can be exchanged one by one."""
+    return Broken.copy(tmp_path / "env", torch_python)
 
 
 def codes(found: list[Diagnosis]) -> list[str]:
@@ -91,15 +53,13 @@ def test_the_copy_itself_is_healthy(copy):
 
 
 def test_a_truncated_shared_library(copy):
-    whole = (copy.packages / "torch/lib/libtorch_cpu.so").resolve()
-    with whole.open("rb") as stream:
-        copy.replace("torch/lib/libtorch_cpu.so", stream.read(100_000))
+    copy.cut("torch/lib/libtorch_cpu.so", 100_000)
     assert codes(copy.diagnosed())[0] == "corrupt-install"
 
 
 def test_a_missing_native_module(copy):
     native = next((copy.packages / "torch").glob("_C.*.so"))
-    copy.replace(str(native.relative_to(copy.packages)), None)
+    native.unlink()
     assert codes(copy.diagnosed())[0] == "corrupt-install"
 
 
@@ -107,7 +67,7 @@ def test_a_missing_native_module(copy):
 def test_a_missing_dependency(copy, name):
     place = copy.packages / name
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    log = copy.said("import torch; import torch.fx.experimental.symbolic_shapes")
+    log = copy.fails("import torch; import torch.fx.experimental.symbolic_shapes")
     found = copy.diagnosed(log)
     assert codes(found)[0] == "dependency-broken"
     assert name.partition(".")[0].replace("_", "-") in found[0].fix[0]
@@ -116,7 +76,7 @@ def test_a_missing_dependency(copy, name):
 @pytest.mark.parametrize(("name", "text"), [("random.py", "x = 1"), ("typing.py", "x = 1"), ("torch.py", "x = 1")])
 def test_a_file_in_the_current_folder_that_hides_a_module(copy, tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
-    log = copy.said("import torch; torch.zeros(2)", cwd=tmp_path)
+    log = copy.fails("import torch; torch.zeros(2)", cwd=tmp_path)
     assert log
     assert (
         codes(diagnose(probe(Live(), find(Live(), str(copy.python)), torch="metadata"), log, live=True))[0]
@@ -134,7 +94,7 @@ def test_another_torch_on_pythonpath(copy, tmp_path, monkeypatch):
 
 
 def test_no_torch_here(empty):
-    log = empty.said("import torch")
+    log = empty.fails("import torch")
     assert codes(empty.diagnosed(log))[0] == "torch-missing"
 
 

@@ -20,7 +20,7 @@ from torchcheck.wheels.builds import allows
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="the broken copy is a tree of symbolic links"),
+    pytest.mark.skipif(sys.platform == "win32", reason="an environment is laid out as on Linux and macOS"),
 ]
 DEPENDENCIES = ("typing-extensions", "filelock", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec")
 COMPILE = "import torch; torch.compile(lambda x: torch.sin(x) * 2 + 1)(torch.ones(64))"
@@ -79,7 +79,7 @@ def test_a_torch_without_the_libraries_that_it_needs(empty, torch_python):
     for log in ("", empty.fails("import torch")):
         found = doctor(empty, log=log)
         assert codes(found)[0] == "nvidia-deps-broken"
-        assert not [step for step in found[0]["fix"] if step.endswith("--no-deps")]
+        assert not [step for step in found[0]["fix"] if "--no-deps" in step.partition("   # ")[0]]
 
 
 @pytest.mark.parametrize("name", ["torch/onnx/__init__.py", "torch/nn/functional.py", "torch/version.py"])
@@ -91,10 +91,7 @@ def test_a_file_that_is_missing(copy, name):
 
 
 def test_a_file_that_was_cut_short(copy):
-    place = copy.packages / "torch/optim/adam.py"
-    text = place.read_text(encoding="utf-8")
-    place.unlink()
-    place.write_text(text[:1000], encoding="utf-8")
+    copy.cut("torch/optim/adam.py", 1000)
     found = doctor(copy)
     assert codes(found)[0] == "corrupt-install"
     assert "torch/optim/adam.py" in found[0]["evidence"][0]
@@ -298,11 +295,7 @@ def test_torch_compile_without_the_headers_of_python(copy, tmp_path):
 
 
 def test_verify_names_the_cause_of_its_failure(copy):
-    library = copy.packages / "torch/lib/libtorch_cpu.so"
-    with library.open("rb") as stream:
-        start = stream.read(100_000)
-    library.unlink()
-    library.write_bytes(start)
+    copy.cut("torch/lib/libtorch_cpu.so", 100_000)
     document = torchcheck("verify", "--quick", "--device", "cpu", "--python", str(copy.python))
     assert document["exit_code"] != 0
     assert codes(document["data"]["diagnoses"])[0] == "corrupt-install"
