@@ -144,8 +144,8 @@ POSIX_NAMES = {
         "WEXITSTATUS", "WIFEXITED", "WIFSIGNALED", "WNOHANG", "WTERMSIG", "chown", "chroot", "confstr", "ctermid",
         "fchdir", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getgroups", "getloadavg",
         "getpgid", "getpgrp", "getpriority", "getsid", "getuid", "killpg", "lchown", "mkfifo", "mknod", "nice",
-        "openpty", "pread", "pwrite", "sched_getaffinity", "sched_setaffinity", "setegid", "seteuid", "setgid", "setpgid",
-        "setpriority", "setsid", "setuid", "statvfs", "sync", "sysconf", "uname", "wait", "wait3", "wait4",
+        "openpty", "pread", "pwrite", "sched_getaffinity", "sched_setaffinity", "setegid", "seteuid", "setgid",
+        "setpgid", "setpriority", "setsid", "setuid", "statvfs", "sync", "sysconf", "uname", "wait", "wait3", "wait4",
     },
     "signal": {
         "ITIMER_REAL", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSTOP",
