@@ -41,9 +41,7 @@ def test_moves_follow_positions_forward_and_back():
 def test_gradients_of_the_mlp_by_hand_are_the_tape_s(activation):
     rng = random.Random(activation)
     sizes, batch = (3, 5, 4, 2), 3
-    weights = [
-        [[rng.uniform(-1, 1) for _ in range(i)] for _ in range(o)] for i, o in itertools.pairwise(sizes)
-    ]
+    weights = [[[rng.uniform(-1, 1) for _ in range(i)] for _ in range(o)] for i, o in itertools.pairwise(sizes)]
     biases = [[rng.uniform(-1, 1) for _ in range(o)] for o in sizes[1:]]
     x = [[rng.uniform(-1, 1) for _ in range(3)] for _ in range(batch)]
     upstream = [[rng.uniform(-1, 1) for _ in range(2)] for _ in range(batch)]
