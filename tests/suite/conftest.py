@@ -15,8 +15,9 @@ TINY = Path(__file__).resolve().parent / "tiny"
 
 
 @pytest.fixture
-def verify(tmp_path):
-    """Give a function that runs checks against a fake torch and returns the events and what they amount to."""
+def verify(tmp_path, empty_venv):
+    """Give a function that runs checks against a fake torch (kind "": none at all) and returns what came of it."""
+    bare = empty_venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def run(kind, *select, on_event=None, **options):
         folder = str(FAKES / kind) if kind else str(tmp_path)
@@ -29,7 +30,7 @@ def verify(tmp_path):
                 on_event(event)
 
         options = {"timeout": 30.0, "select": select or ("tiny",), "folders": (str(TINY),), **options}
-        runner.run(sys.executable, runner.Job(**options), keep, env=env)
+        runner.run(sys.executable if kind else str(bare), runner.Job(**options), keep, env=env)
         return Run(events)
 
     return run
