@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torchcheck.errors import Exit
+from torchcheck.report.document import finite
 
 STATUSES = ("pass", "fail", "known", "error", "skip", "crash", "timeout")
 BAD = frozenset({"fail", "error", "crash", "timeout"})
@@ -114,14 +114,3 @@ def _verdict(checks: tuple[Mapping[str, Any], ...], lacking: Mapping[str, str], 
         return "fail"
     # Where nothing was compared nothing was proven.
     return "pass" if statuses & {"pass", "known"} else "unusable"
-
-
-def finite(value: Any) -> Any:
-    """Give data as JSON can hold it: what is not a finite number becomes text ("inf", "nan")."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): finite(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(member) for member in value]
-    return value
