@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import click
@@ -35,33 +37,73 @@ for module in (install, plan, verify, doctor, report, diff):
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with one of the contract's codes."""
     words = sys.argv[1:] if argv is None else argv
-    _heed_endings()
+    orders = _Orders()
     try:
-        code = command.main(words, prog_name="torchcheck", standalone_mode=False)
+        with orders:
+            code = command.main(words, prog_name="torchcheck", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - the last place: every end gets its words and its exit code here
+        orders.heeded = False
         from torchcheck.cli.ending import explain
 
         code = explain(error, words)
     _leave(code if isinstance(code, int) else 0)
 
 
-def _heed_endings() -> None:
+class _Orders:
     """Take the orders to end (`kill`, a closed terminal, a job's time limit) as Ctrl-C: orderly, and once.
 
-    What the caller chose to ignore (nohup) stays ignored.
+    What the caller chose to ignore (nohup) stays ignored. Before a command begins and after it has ended, an order is
+    only remembered: there is nobody to take the exception.
     """
-    told = False
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        again, told = told, True
-        if not again:  # a second order must not break off the putting back that the first one began
+    def __init__(self) -> None:
+        self.heeded = False
+        self._told = False
+
+    def __enter__(self) -> None:
+        for name in ENDINGS:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+        sys.unraisablehook = self._again(sys.unraisablehook)
+        self.heeded = True
+        if self._told:
             raise KeyboardInterrupt
 
-    for name in ENDINGS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, end)
+    def __exit__(self, *_: object) -> None:
+        self.heeded = False
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        again, self._told = self._told, True
+        if self.heeded and not again:  # a second order must not break off the putting back that the first one began
+            raise KeyboardInterrupt
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+        if self.heeded:
+            raise KeyboardInterrupt
+
+    def _again(self, before: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[sys.UnraisableHookArgs], None]:
+        """Give the order again that came while a destructor ran, which swallows every exception."""
+
+        def hook(unraisable: sys.UnraisableHookArgs) -> None:
+            if isinstance(unraisable.exc_value, KeyboardInterrupt):
+                from threading import Timer
+
+                Timer(0.05, _interrupt_ourselves).start()  # from here it would be swallowed again
+            else:
+                before(unraisable)
+
+        return hook
+
+
+def _interrupt_ourselves() -> None:
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGINT)
+    else:  # what it waits for in a system call ends only by a signal from outside
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _leave(code: int) -> None:
@@ -81,4 +123,7 @@ def _leave(code: int) -> None:
         from torchcheck.cli.output import unwritable
 
         code = explain(unwritable(error), sys.argv[1:])
+    # An interruption while a string was run (a dataclass being made) marks the interpreter, and `python -m` would end
+    # by SIGINT whatever we exit with; running another one clears the mark (run_eval_code_obj in CPython's pythonrun.c).
+    exec("")  # noqa: S102
     sys.exit(code)
