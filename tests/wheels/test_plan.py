@@ -67,6 +67,29 @@ def test_each_choice_and_each_rejection_has_its_reason() -> None:
     assert len(made["rejected"]) <= 20
 
 
+def test_a_driver_that_still_serves_a_gpu_is_no_warning() -> None:
+    assert not planned(BY_ID["gtx1080-win-582"])["warnings"]
+
+
+def test_a_fault_that_the_choice_shares_is_no_reason_against_another() -> None:
+    """On PyPI alone every build is for CUDA; what decides between two of them is what decides."""
+    facts = from_json({"system": {"os": "linux", "machine": "x86_64"}, "python": {"version": "3.12.3"}, "gpus": []})
+    offers = catalog.offers("linux_x86_64", "https://pypi.org/simple")
+    builds = tuple(b for b in offers.builds if (b.package, b.version, b.backend) in ONLY_CUDA)
+    made = plan(facts, Request(), dataclasses.replace(offers, source="pip", builds=builds)).as_json()
+    assert made["packages"]["torch"] == "2.14.1"
+    assert any("torch 2.15.0 for cu132 would be incomplete" in reason for reason in made["reasons"])
+
+
+ONLY_CUDA = {
+    ("torch", "2.15.0", "cu132"),
+    ("torchvision", "0.29.2", "cu132"),
+    ("torch", "2.14.1", "cu130"),
+    ("torchvision", "0.29.1", "cu130"),
+    ("torchaudio", "2.11.0", "cu130"),
+}
+
+
 def test_a_plan_is_the_same_every_time() -> None:
     for case in CASES[::7]:
         assert planned(case) == planned(case)

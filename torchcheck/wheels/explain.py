@@ -165,7 +165,7 @@ def _why_not(candidate: Candidate, chosen: Candidate | None, situation: Situatio
     """Say why not another candidate: why it is refused, or what the chosen one has before it."""
     torch = candidate.torch
     name = f"torch {torch.version} for {torch.backend}"
-    if candidate.refusal:
+    if candidate.refusal and not _shared(candidate, chosen):
         return f"{name} {candidate.refusal.reason}."
     if chosen is None:
         return f"{name} would leave the GPU of this machine idle."
@@ -181,6 +181,11 @@ def _why_not(candidate: Candidate, chosen: Candidate | None, situation: Situatio
     if torch.release < chosen.torch.release:
         return f"{name} works here too, and torch {chosen.torch.version} is newer."
     return f"{name} works here too; {chosen.torch.backend} is preferred, being {_preferred(candidate, chosen)}."
+
+
+def _shared(candidate: Candidate, chosen: Candidate | None) -> bool:
+    """Say whether the chosen one has the same fault: then it is no reason against the other."""
+    return bool(chosen and chosen.refusal and candidate.refusal and chosen.refusal.rule == candidate.refusal.rule)
 
 
 def _preferred(candidate: Candidate, chosen: Candidate) -> str:

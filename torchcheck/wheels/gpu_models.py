@@ -88,6 +88,13 @@ ARCHITECTURES = (
 )  # fmt: skip
 """Compute capability (whole, or its major number) to the name of the architecture."""
 
+LAST_DRIVERS = {"Fermi": 390, "Kepler": 470, "Maxwell": 580, "Pascal": 580, "Volta": 580}
+"""The last branch of NVIDIA's driver that serves an architecture; those not named are served by the newest.
+
+Source: NVIDIA's Unix graphics feature deprecation schedule
+(https://forums.developer.nvidia.com/t/unix-graphics-feature-deprecation-schedule/60588); Windows shares the branches.
+"""
+
 CHIP_GFX = {
     "Tonga": "gfx802", "Fiji": "gfx803", "Polaris": "gfx803", "Ellesmere": "gfx803", "Baffin": "gfx803",
     "Lexa": "gfx803", "Vega 10": "gfx900", "Vega 12": "gfx904", "Vega 20": "gfx906", "Arcturus": "gfx908",

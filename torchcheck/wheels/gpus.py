@@ -52,6 +52,11 @@ def architecture(capability: Text) -> str | None:
     return next((name for key, name in gpu_models.ARCHITECTURES if key in keys), None)
 
 
+def last_driver(capability: Text) -> int | None:
+    """Give the last branch of NVIDIA's driver that serves a compute capability: 580 for "6.1", None for "8.9"."""
+    return gpu_models.LAST_DRIVERS.get(architecture(capability) or "")
+
+
 def gfx(pci_id: Text, name: Text) -> str | None:
     """Give the gfx target ("gfx1100") of an AMD GPU, or None when it is none or not known."""
     maker, device = _numbers(pci_id)

@@ -50,6 +50,7 @@ def _source(chosen: Candidate, situation: Situation) -> Iterator[Note]:
 
 def _gpus(chosen: Candidate, situation: Situation, ordered: list[Candidate]) -> Iterator[Note]:
     machine, request, family = situation.machine, situation.request, kind(chosen.torch.backend)
+    yield from _abandoned(situation)
     gone = left_out(chosen, situation)
     for gpu in gone:
         served = next((a.name for a in machine.of(family) if a not in gone), "the others")
@@ -67,6 +68,16 @@ def _gpus(chosen: Candidate, situation: Situation, ordered: list[Candidate]) -> 
             yield _note("no-gpu", f"{text}: torch will run on the processor.")
         elif mine[0].trouble:
             yield _trouble(mine[0], situation)
+
+
+def _abandoned(situation: Situation) -> Iterator[Note]:
+    """Name the GPUs that are older than what the driver at hand still serves."""
+    driver = situation.machine.nvidia_driver
+    for gpu in dict.fromkeys(situation.machine.of("cuda")):
+        last = gpus.last_driver(gpu.architecture)
+        if driver and last and not gpu.jetson and driver[0] >= last + 10:
+            text = f"NVIDIA driver {situation.machine.driver_text} does not serve {gpu.described}: {last} is the last"
+            yield _note("gpu-arch-dropped", f"{text} branch that does. Install one of the {last} branch.")
 
 
 def _idle(gpu: Accelerator, situation: Situation, ordered: list[Candidate]) -> Iterator[Note]:
