@@ -12,11 +12,11 @@ from scoring import cases, healthy, judge, problems, score
 from torchcheck.doctor import all_codes, diagnose
 from torchcheck.facts import Facts, from_json
 
-EVERY = cases("failures", "healthy", "own", "composed")
+EVERY = cases("failures", "healthy", "own", "composed", "reports")
 NOISE = "epoch {0}: loss 0.{0:04d}, accuracy 0.9{0}, lr 1e-3, 12{0} it/s"
 
 
-@pytest.mark.parametrize("name", ["failures", "own", "composed"])
+@pytest.mark.parametrize("name", ["failures", "own", "composed", "reports"])
 def test_the_cause_comes_first(name):
     total = score(cases(name))
     assert total.first / total.decided >= 0.95, total.missed

@@ -171,6 +171,9 @@ def _torch(text: str) -> dict[str, Any]:
     version = re.search(r">>> (?:print\()?torch\.__version__\)?\s*\n\s*'?(\d+\.\d+\.\d+[\w.+]*)", text) or re.search(
         r"\b(?:PyTorch|torch)[ .]version\s*[:=]\s*'?(\d+\.\d+\.\d+[\w.+]*)", text, re.IGNORECASE
     )
+    version = version or re.search(
+        r"print\([^\n]{0,60}torch\.__version__[^\n]{0,120}\n\s*'?(\d+\.\d+\.\d+[\w.+]*)", text
+    )
     if version:
         torch |= {"import": "ok", "version": version[1]}
     built = re.search(r"torch\.version\.cuda\)?\s*[:=]?\s*\n?\s*'?(None|\d+\.\d+)\b", text)

@@ -150,6 +150,8 @@ def _packages(text: str) -> dict[str, str]:
 
 def _torch(keys: dict[str, str], packages: dict[str, str], text: str) -> dict[str, Any]:
     version = _known(keys.get("PyTorch version"))
+    if not version and keys.get("Is CUDA available", "").lower() in {"true", "false"} and "PyTorch version" not in keys:
+        version = packages.get("torch")  # pasted from the second line on; only an imported torch answers that
     if not version:
         # collect_env prints N/A when torch cannot be imported, for whatever reason.
         return {"import": "missing"} if packages and "torch" not in packages else {}

@@ -19,6 +19,7 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "win-missing-openmp-dll": ("win-dll-load-failed",),
     "xpu-missing-runtime-dll": ("win-dll-load-failed", "win-vcredist"),
     "no-wheel-32bit-python": ("no-wheel-for-python", "pip-too-old"),
+    "no-wheel-for-python": ("uv-resolution",),
     "no-wheel-macos-intel": ("no-wheel-for-python", "uv-resolution"),
     "macos-rosetta-python": (
         "no-wheel-for-python",
@@ -49,6 +50,17 @@ EXPLAINS: Mapping[str, tuple[str, ...]] = {
     "libstdcxx-too-old": ("glibc-too-old",),
     "torchcodec-load": ("nvidia-deps-broken",),
 }
+
+# A failed installation: that torch is missing afterwards is its consequence, however plainly it is said.
+NOT_INSTALLED = frozenset(
+    {
+        *("externally-managed", "wrong-index", "uv-resolution", "no-wheel-for-python", "no-wheel-32bit-python"),
+        *("no-wheel-arch", "no-wheel-macos-intel", "macos-rosetta-python", "no-wheel-musl", "glibc-too-old"),
+        *("pip-too-old", "download-interrupted", "network-unreachable", "ssl-proxy-ca", "python-ssl-missing"),
+        *("index-server-fault", "pip-cache-corrupt", "disk-full", "pip-memoryerror", "permission-denied"),
+        *("win-long-path", "win-files-in-use"),
+    }
+)
 
 Source = str | bytes | IO[str] | IO[bytes] | Iterable[str] | logs.Log
 
@@ -134,6 +146,8 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
         for symptom in EXPLAINS.get(cause, ())
         if strongest.get(symptom, 0) <= weight
     }
+    if any(f.code in NOT_INSTALLED and f.from_log and f.weight >= Weight.LIKELY for f in findings):
+        explained.add("torch-missing")
     return [finding for finding in findings if finding.code not in explained]
 
 

@@ -59,6 +59,8 @@ _ESCAPES = re.compile(
 _BLANKS = re.compile(r"[ \t]{100,}")
 _EMPTY = re.compile(r"\n\s*\n\s*\n")
 _ENDS = re.compile(r"\r\n?|[\x85\u2028\u2029]")
+# Blogs and chat programs turn quotes into typographic ones; a no-break space comes from web pages.
+_PLAIN = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u00a0", "''''\"\"\" ")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _decode(data: bytes) -> str:
 
 def _clean(text: str) -> str:
     # Long runs of blanks carry nothing, and cost patterns that begin with blanks dearly.
-    return _BLANKS.sub(" ", _EMPTY.sub("\n\n", _ENDS.sub("\n", _ESCAPES.sub("", text)).replace("\u00a0", " ")))
+    return _BLANKS.sub(" ", _EMPTY.sub("\n\n", _ENDS.sub("\n", _ESCAPES.sub("", text)).translate(_PLAIN)))
 
 
 def _short_lines(text: str) -> str:

@@ -65,15 +65,11 @@ SIGNATURES: Final = (
     S("file-shadowing", rf"module '{STDLIB_ATTRIBUTE}'", "microsoft/PTVS/issues/7090"),
     S("file-shadowing", r"partially initialized module 'torch'(?: has no attribute '\w+')?[^\n]{0,60}\((?![^)\n]*-packages)[^)\n]*torch\.py",
       "pytorch/pytorch/issues/19943"),
-    S("file-shadowing", r"cannot import name '\w+' from '(?:random|typing|types|queue|copy|dis|ast|inspect|enum|"
+    S("file-shadowing", r"cannot import name '\w+' from (?:partially initialized module )?'(?:random|typing|types|queue|copy|dis|ast|inspect|enum|"
       r"functools|collections|dataclasses|numbers|json|logging|multiprocessing|contextlib|warnings|tokenize|operator|platform|string)'"
-      r" \((?![^)\n]*lib[\\/]python3[.\d]*[\\/][a-z_]+(?:[\\/]__init__)?\.py)(?![^)\n]*\\lib\\[a-z_]+(?:\\__init__)?\.py)", "printed by Python"),
-    S("file-shadowing", r"consider renaming '[^'\n]{0,300}\.py' since it has the same name",
-      "printed by Python 3.13"),
+      r"(?: \(most likely due to a circular import\))? \((?!most likely)(?![^)\n]*lib[\\/]python3[.\d]*[\\/][a-z_]+(?:[\\/]__init__)?\.py)(?![^)\n]*\\lib\\[a-z_]+(?:\\__init__)?\.py)", "printed by Python"),
     S("file-shadowing", r"consider renaming '[^'\n]{0,300}\.py' (?:since it has the same name|if it has the same name)",
       "printed by Python 3.13"),
-    S("file-shadowing", r"(?:Failed to load PyTorch C extensions|It appears that PyTorch has loaded the `torch/_C` folder)",
-      "printed by torch/__init__.py"),
     S("file-shadowing", r"(?:Failed to load PyTorch C extensions|It appears that PyTorch has loaded the `torch/_C` folder)",
       "printed by torch/__init__.py"),
     S("uv-resolution", r"is not part of a valid version", "printed by uv"),

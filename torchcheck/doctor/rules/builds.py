@@ -54,6 +54,9 @@ def cpu_wheel(e: Evidence) -> Iterator[Finding]:
     elif gpus and match and _pypi_cpu(e):
         plain = f"torch {e.torch_version} without a tag comes from PyPI, which is a CPU build here."
         yield Finding(code, Weight.CONFIRMED, (e.quote(match), plain, f"GPU: {', '.join(gpus)}."), from_log=True)
+    elif not_compiled and e.given.torch.cuda and e.given.torch.import_ == "ok":
+        built = f"The torch here, {e.torch_version}, is built for CUDA {e.given.torch.cuda}: another one said this."
+        yield Finding("wrong-interpreter", Weight.CONFIRMED, (e.quote(not_compiled), built), from_log=True)
     elif not_compiled:
         weight = Weight.CONFIRMED if gpus else Weight.DECISIVE if e.windows or e.cpu_build or e.linux else Weight.LIKELY
         yield Finding(
@@ -338,8 +341,11 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
     if match and installed:
         yield Finding("corrupt-install", Weight.CONFIRMED, (e.quote(match), f"torch is {file}."), from_log=True)
     elif match and "from torch._C import (" not in match[0]:
-        yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), from_log=True)
-        yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), from_log=True)
+        # Python takes a folder without __init__.py only where no package is: torch is not there, or half of it.
+        half = e.search(r"from 'torch' \(unknown location\)|Ignoring invalid distribution [-~]{1,3}\w*rch\b")
+        first, second = ("corrupt-install", "file-shadowing") if half else ("file-shadowing", "corrupt-install")
+        yield Finding(first, Weight.LIKELY, (e.quote(match),), from_log=True)
+        yield Finding(second, Weight.SUGGESTED, (e.quote(match),), from_log=True)
     package = e.search(r"No module named '?torch\.(?!_C\b)\w+[\w.]*'?; '?torch'? is not a package")
     attribute = e.search(r"(?:partially initialized )?module 'torch' has no attribute '(\w+)'")
     if package:
@@ -349,6 +355,71 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
     sympy = e.search(r"module 'sympy' has no attribute")
     if sympy:
         yield Finding("file-shadowing", Weight.SUGGESTED, (e.quote(sympy),), from_log=True)
+
+
+# A traceback's frames, and the files of the standard library that torch imports at start: a file of such a name in
+# another folder is taken instead of it.
+FRAME = re.compile(r'^[^\n"]{0,80}?File "([^"\n]{1,400}?([\w.-]+)\.py)", line \d+', re.MULTILINE)
+TAKEN = frozenset(
+    {
+        *(
+            "torch",
+            "random",
+            "typing",
+            "types",
+            "copy",
+            "inspect",
+            "enum",
+            "json",
+            "logging",
+            "queue",
+            "numbers",
+            "string",
+        ),
+        *(
+            "struct",
+            "platform",
+            "functools",
+            "operator",
+            "collections",
+            "dataclasses",
+            "contextlib",
+            "warnings",
+            "secrets",
+        ),
+        *(
+            "tokenize",
+            "token",
+            "code",
+            "select",
+            "signal",
+            "calendar",
+            "statistics",
+            "ast",
+            "dis",
+            "abc",
+            "numpy",
+            "sympy",
+        ),
+    }
+)
+OF_PYTHON = re.compile(
+    r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib(?:64)?[\\/]python\d|\\lib\\|\.zip[\\/]|<frozen", re.IGNORECASE
+)
+
+
+@rule
+def own_frame(e: Evidence) -> Iterator[Finding]:
+    """The traceback goes through a file of the user that is named like torch or a module of Python."""
+    failed = e.search(
+        r"partially initialized module|circular import|cannot import name|is not a package|"
+        r"AttributeError: (?:partially initialized )?module '\w+' has no attribute"
+    )
+    for frame in FRAME.finditer(e.log.text) if failed else ():
+        if frame[2] in TAKEN and not OF_PYTHON.search(frame[1]) and f"'{frame[2]}" in e.log.text:
+            seen = (f"The traceback goes through {frame[1]}, which hides the module {frame[2]}.",)
+            yield Finding("file-shadowing", Weight.DECISIVE + 1, seen, from_log=True)
+            return
 
 
 COMMON = {

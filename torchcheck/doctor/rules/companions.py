@@ -187,6 +187,8 @@ def _numpy_unknown(e: Evidence, match: re.Match[str], too_old: bool) -> Iterator
             (e.quote(match), "NumPy is not among the packages."),
             from_log=True,
         )
+    elif e.search(r"No module named '?numpy\b"):
+        return  # the text says it
     elif re.search(r"infer dtype|got numpy", match[0]) or too_old:
         yield Finding("numpy2-abi", Weight.LIKELY, (e.quote(match),), from_log=True)
     elif "not available" in match[0].lower():

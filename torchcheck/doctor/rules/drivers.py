@@ -163,6 +163,11 @@ def after_suspend(e: Evidence) -> Iterator[Finding]:
             (e.quote(match), "In a container this is a missing /dev/nvidia-uvm."),
             from_log=True,
         )
+    if e.container and driver and driver.version and not driver.error:
+        # The toolkit passes /dev/nvidia-uvm on wherever the host has it.
+        seen = (e.quote(match), "nvidia-smi works in here, so it is the host that lacks nvidia_uvm.")
+        fix = ("sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm   (on the host)", "Start the container again.")
+        yield Finding("cuda-unknown-after-suspend", Weight.LIKELY + 1, seen, fix, from_log=True)
     slept = e.search(r"suspend|resum(?:e|ing)|hibernat|wak(?:e|ing) up|sleep mode")
     if slept or not e.container:
         known = bool(driver and driver.version and not driver.error) or slept

@@ -58,9 +58,11 @@ NOEXEC = '{py} -c "import sys; print(sys.prefix)"   (then `findmnt -T` that fold
 
 @rule
 def compiler(e: Evidence) -> Iterator[Finding]:
-    """torch.compile or an extension's build finds no C or C++ compiler on Linux or macOS."""
+    """torch.compile or an extension's build finds no C or C++ compiler."""
     match = e.search(r"No working C\+\+ compiler found[^\n]*") or e.search(NO_COMPILER)
-    if match and not e.windows:
+    if match and e.windows:
+        yield Finding("compile-no-msvc", Weight.DECISIVE, (e.quote(match),), from_log=True)
+    elif match:
         steps = (
             ("xcode-select --install",)
             if e.macos

@@ -68,7 +68,7 @@ def timeout(e: Evidence) -> Iterator[Finding]:
         return
     retried, broken, read = e.search(RETRIED), e.search(BROKEN), e.search(TIMED_OUT)
     match = retried or broken or read
-    if not match or not e.search(NETWORK):
+    if not match or not e.search(NETWORK) or other_service(e):
         return
     # Files come from these hosts, or end so; the index's own pages end with a slash.
     file = re.search(r"\.whl|\.tar", retried[1]) if retried else None
@@ -87,6 +87,21 @@ NETWORK = (
     r"https://(?:pypi|download\.pytorch|files\.pythonhosted)\.org|\bconda\b|"
     r"\d\s*[kMG]i?B/s|\d\s*/\s*\d[\d.]*\s*[MG]i?B\b"
 )
+# A host that a connection was made to, and hosts that serve models, data and messages but no wheels of torch.
+HOST = re.compile(r"host='([\w.-]+)'|https?://([\w.-]+)", re.IGNORECASE)
+NO_INDEX = re.compile(
+    r"(?:^|\.)(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.\w+|civitai\.com|openai\.com|anthropic\.com|wandb\.ai|"
+    r"kaggle\.com|roboflow\.com|ultralytics\.com|googleapis\.com|google\.com|slack\.com|docker\.io|ghcr\.io)$",
+    re.IGNORECASE,
+)
+
+
+def other_service(e: Evidence) -> bool:
+    """Say whether the connections of which the text speaks all went to services that have no wheels."""
+    hosts = [host for found in HOST.findall(e.log.text) if (host := found[0] or found[1])]
+    return bool(hosts) and all(NO_INDEX.search(host) for host in hosts)
+
+
 FILES = ("files.pythonhosted.org", "download-r2.pytorch.org", ".whl")
 
 
@@ -102,7 +117,12 @@ def unreachable(e: Evidence) -> Iterator[Finding]:
         r"check_hostname requires server_hostname|"
         r"CondaHTTPError: HTTP 000|error sending request for url|\[Errno (?:11001|-2|-3|101|111|113)\]"
     )
-    if match and e.search(NETWORK) and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group"):
+    if (
+        match
+        and e.search(NETWORK)
+        and not other_service(e)
+        and not e.search(r"MASTER_ADDR|rendezvous|TCPStore|init_process_group")
+    ):
         yield Finding("network-unreachable", Weight.DECISIVE - 1, (e.quote(match),), from_log=True)
 
 

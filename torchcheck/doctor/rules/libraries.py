@@ -19,6 +19,11 @@ USERS = (
     r"apex|deepspeed|causal_conv1d\w*|mamba_ssm|bitsandbytes|vllm|fbgemm_gpu|torchtext|pytorch3d|onnxruntime|"
     r"tensorflow|cupy|dgl|natten|gsplat|nvdiffrast"
 )
+# Programs that load CUDA by themselves and say so in the same line.
+OTHERS = (
+    r"onnxruntime|\btensorflow|\btsl/|dso_loader|\bxla\b|\bjax|ctranslate2|paddle|libmxnet|\bfaiss|"
+    r"cupy_backends|tensorrt"
+)
 CUDA_OF = {"libcudart": 0, "libcublas": 0, "libcublasLt": 0, "libnvrtc": 0, "libcusparse": 0, "libnvJitLink": 0}
 
 
@@ -26,7 +31,7 @@ CUDA_OF = {"libcudart": 0, "libcublas": 0, "libcublasLt": 0, "libnvrtc": 0, "lib
 def missing_library(e: Evidence) -> Iterator[Finding]:
     """A library of NVIDIA's wheels cannot be found."""
     match = e.search(MISSING)
-    if not match or e.windows or e.macos:
+    if not match or e.windows or e.macos or re.search(OTHERS, e.log.line_at(match.start()), re.IGNORECASE):
         return
     name, soname = match[1] or match[3], match[2]
     if _split(e):

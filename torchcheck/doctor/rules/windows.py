@@ -9,8 +9,9 @@ from torchcheck.doctor.evidence import Evidence, Finding, Weight, numbers
 from torchcheck.doctor.registry import rule
 
 DLL = (
-    r"(?:WinError (?P<number>\d+)\b[^\n]{0,300}?)?(?:[Ee]rror loading|Could not (?:load|locate)(?: library)?|"
-    r"Failed to load|when loading(?: the)?)\W{0,4}(?P<path>[^\n\"']{0,300}?(?P<name>[\w.+-]+\.(?:dll|pyd)))"
+    r"(?:WinError (?P<number>\d+)\b[^\n]{0,300}?)?"
+    r"(?:[Ee]rror loading|Could not (?:load|locate|find)(?: (?:library|module))?|Failed to load|when loading(?: the)?)"
+    r"\W{0,4}(?P<path>[^\n\"']{0,300}?(?P<name>[\w.+-]+\.(?:dll|pyd)))"
 )
 NEEDED_RUNTIME = (14, 40)
 OTHER_PARTS = r"PyQt\d|PySide\d|\bQt\d?(?:Core|Gui|Widgets)\b|QGIS|\bvtk\b|QApplication|\bUnreal\b|\bBlender\b"
