@@ -79,10 +79,12 @@ def threshold(context: Context, row: Setting) -> None:
     for share in (0.99, 1.01):
         lr = share * limit
         path = descend(context, CURVATURES, steps, lr=lr, **row.options)
+        along = descent.direction(CURVATURES[-1], lr=lr, **row.options)
         _judge(context, path, CURVATURES, f"lr {share:g} of the limit", lr=lr, **row.options)
         grew = abs(path[-1][-1]) > abs(path[steps // 2][-1])
         context.exact(grew, share > 1, what=f"growth along the steepest direction at {share:g} of the limit")
-        context.figure(f"steepest direction at {share:g}", [abs(x[-1]) for x in path])
+        theory = [abs(along.at(t)) for t in range(len(path))]
+        context.figure(f"at {share:g} of the limit", {"distance": [abs(x[-1]) for x in path], "theory": theory})
 
 
 @check(oracle=THEORY)
@@ -119,7 +121,8 @@ def speed(context: Context) -> None:
         want = descent.steps_to(1 - lr, goal)
         path = descend(context, (1.0,), want + 1, lr=lr)
         context.exact(_arrival(path, goal), want, what=f"steps to 1e-3 at lr {lr:g}")
-        context.figure(f"distance at lr {lr:g}", [x[0] for x in path])
+        theory = [(1 - lr) ** t for t in range(len(path))]
+        context.figure(f"lr {lr:g}", {"distance": [x[0] for x in path], "theory": theory})
 
 
 @check(oracle=THEORY, level="quick")

@@ -63,7 +63,8 @@ def depth(context: Context, row: Unit) -> None:
     for layer, (got, right) in enumerate(zip(found, exact)):
         judge_gradient(context, got.grad, right, what=f"gradient at layer {layer}")
     norms = [math.hypot(*context.values(h.grad)) for h in found]
-    context.figure("gradient_norm", {"layer": list(range(LAYERS + 1)), "torch": norms, "unit": row.name})
+    theory = [math.hypot(*(leaf.adjoint for leaf in right)) for right in exact]
+    context.figure("gradient norm", {"layer": list(range(LAYERS + 1)), "torch": norms, "theory": theory})
     for layer, matrix in enumerate(matrices):
         # ||W^T D g|| <= steepest * ||W||_F * ||g||, for a diagonal D of slopes.
         most = row.steepest * math.hypot(*(w for line in matrix for w in line)) * norms[layer + 1]
