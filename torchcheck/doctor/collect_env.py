@@ -159,9 +159,15 @@ def _torch(keys: dict[str, str], packages: dict[str, str], text: str) -> dict[st
     for key, name in (("CUDA used to build PyTorch", "cuda"), ("ROCM used to build PyTorch", "hip")):
         if key in keys and keys[key].lower() != "could not collect":
             torch[name] = _known(keys[key])
+    if _known(keys.get("XPU used to build PyTorch")):
+        torch["xpu"] = keys["XPU used to build PyTorch"]
+    elif re.search(r"\+xpu\b", version) or keys.get("Is XPU available", "").lower() == "true":
+        torch["xpu"] = version
     available = keys.get("Is CUDA available", "").lower()
     if available in {"true", "yes"}:
         torch["devices"] = [name.strip() for name in _GPU.findall(text)] or ["cuda:0"]
+    elif keys.get("Is XPU available", "").lower() == "true":
+        torch["devices"] = re.findall(r"_XpuDeviceProperties\(name='([^']+)'", text) or ["xpu:0"]
     elif available in {"false", "no"} and keys.get("Is XPU available", "False").lower() == "false" and not _mac(keys):
         torch["devices"] = []
     return torch

@@ -146,7 +146,8 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
         for symptom in EXPLAINS.get(cause, ())
         if strongest.get(symptom, 0) <= weight
     }
-    if any(f.code in NOT_INSTALLED and f.from_log and f.weight >= Weight.LIKELY for f in findings):
+    failed = (f for f in findings if f.code in NOT_INSTALLED and f.weight >= Weight.LIKELY)
+    if any(f.from_log or f.code.startswith("no-wheel") for f in failed):
         explained.add("torch-missing")
     return [finding for finding in findings if finding.code not in explained]
 

@@ -54,6 +54,12 @@ def cpu_wheel(e: Evidence) -> Iterator[Finding]:
     elif gpus and match and _pypi_cpu(e):
         plain = f"torch {e.torch_version} without a tag comes from PyPI, which is a CPU build here."
         yield Finding(code, Weight.CONFIRMED, (e.quote(match), plain, f"GPU: {', '.join(gpus)}."), from_log=True)
+    elif not_compiled and e.facts.torch.xpu and "CUDA" in not_compiled[0]:
+        seen = (e.quote(not_compiled), f"torch {e.torch_version} is built for Intel GPUs, which are not cuda but xpu.")
+        fix = ('Give the program the device "xpu" instead of "cuda".',)
+        yield Finding(
+            "cause-unknown", Weight.DECISIVE, seen, fix, "The program asks for another device.", from_log=True
+        )
     elif not_compiled and e.given.torch.cuda and e.given.torch.import_ == "ok":
         built = f"The torch here, {e.torch_version}, is built for CUDA {e.given.torch.cuda}: another one said this."
         yield Finding("wrong-interpreter", Weight.CONFIRMED, (e.quote(not_compiled), built), from_log=True)

@@ -71,6 +71,24 @@ def smi_error(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def toolkit_too_old(e: Evidence) -> Iterator[Finding]:
+    """WSL: the container toolkit does not know a library that Windows' drivers have from 555 on.
+
+    https://github.com/NVIDIA/nvidia-container-toolkit/issues/520
+    """
+    match = e.search(r"error 500\b[^\n]{0,20}named symbol not found|CUDA_ERROR_NOT_FOUND\b")
+    if match and not e.macos:
+        weight = Weight.DECISIVE if e.container or e.wsl or e.search(IN_CONTAINER) else Weight.LIKELY
+        seen = (e.quote(match), "In a container under WSL, libnvdxgdmal.so.1 of the driver was not passed on.")
+        fix = (
+            "Update Docker Desktop (4.31 or later) or nvidia-container-toolkit (1.14.4 or later); restart the container.",
+            "wsl --update",
+        )
+        yield Finding("gpu-not-visible", weight, seen, fix, from_log=True)
+        yield Finding("docker-no-toolkit", Weight.SUGGESTED, seen, fix, from_log=True)
+
+
+@rule
 def wsl_libcuda(e: Evidence) -> Iterator[Finding]:
     """WSL: cuDNN cannot find libcuda.so."""
     match = e.search(

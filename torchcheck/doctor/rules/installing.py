@@ -339,6 +339,16 @@ def missing_native(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
+def missing_module(e: Evidence) -> Iterator[Finding]:
+    """A module of torch is missing, and torch itself asked for it."""
+    match = e.search(r"No module named '?torch\.(?!_C\b)[\w.]+'?(?!; )\s*$")
+    frames = re.findall(r'File "([^"\n]+)", line \d+', e.log.text[: match.start()] if match else "")
+    if match and frames and re.search(r"-packages[\\/]torch[\\/]", frames[-1]):
+        seen = (e.quote(match), f"It is asked for by torch's own {frames[-1]}.")
+        yield Finding("corrupt-install", Weight.DECISIVE, seen, from_log=True)
+
+
+@rule
 def dependency(e: Evidence) -> Iterator[Finding]:
     """The failed import names the package to reinstall."""
     match = e.search(rf"(?:No module named '?|module '|from (?:partially initialized module )?')({DEPENDENCY})\b")

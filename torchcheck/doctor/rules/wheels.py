@@ -27,6 +27,10 @@ OLD_PYTHONS = {
 }  # fmt: skip
 
 
+# Poetry says which version it could not install, and no more.
+CANDIDATES = r"Unable to find installation candidates for (torch(?:vision|audio)?) \(([\w.+]+)\)"
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What pip was asked for, and what it found: `versions` is empty for "none"."""
@@ -259,13 +263,19 @@ def _by_range(w: Wanted, tags: set[str]) -> Iterator[Finding]:
             _fixed_python(w),
             from_log=True,
         )
-        if tags:
+        if any(not _covered(tag, release) for tag in tags):
             yield Finding("wrong-index", Weight.SUGGESTED, (w.quote,), from_log=True)
 
 
 def _last_of(tag: str) -> str:
     ranges = [row["torch"].split(" - ")[1] for row in catalog.data("backends")["backends"] if row["id"] == tag]
     return max(ranges, key=numbers) if ranges else ""
+
+
+def _covered(tag: str, release: tuple[int, ...]) -> bool:
+    """Say whether a backend was built for a release, by the catalog; what it does not know counts as not."""
+    bounds = [row["torch"].split(" - ") for row in catalog.data("backends")["backends"] if row["id"] == tag]
+    return any(numbers(first) <= release <= numbers(last) for first, last in bounds)
 
 
 def _companion_exists(e: Evidence, w: Wanted) -> bool | None:
@@ -304,6 +314,23 @@ def _fixed_python(w: Wanted) -> tuple[str, ...]:
 
 def _old_pip(e: Evidence) -> bool:
     return bool(e.facts.python.pip) and numbers(str(e.facts.python.pip)) < (20, 3)
+
+
+@rule
+def poetry(e: Evidence) -> Iterator[Finding]:
+    """Poetry found no file of the locked version for this Python and system."""
+    match = e.search(CANDIDATES)
+    if not match or e.facts.python.bits == 32 or _intel_mac(e) or "poetry/lib/python" in e.log.text:
+        return  # a traceback through poetry's own Python says nothing of the project's
+    w = Wanted(match[1], "==", match[2], (), e.quote(match))
+    torch = w.release if w.name == "torch" else catalog.built_for(w.name, w.release) or ""
+    exists = wheel_exists(e, torch)
+    nowhere = not e.facts.system.os and any(
+        e.machine.python not in catalog.pythons(system, torch) for system in ("windows_x86_64", "linux_x86_64")
+    )
+    if torch and (exists is False or (nowhere and e.python and numbers(torch) >= (2,))):
+        weight = Weight.CONFIRMED if exists is False else Weight.LIKELY
+        yield Finding("no-wheel-for-python", weight, (w.quote, _table(e, w)), _fixed_python(w), from_log=True)
 
 
 @rule

@@ -121,12 +121,32 @@ def _runtime_seen(e: Evidence) -> tuple[str, ...]:
 def unnamed_dll(e: Evidence) -> Iterator[Finding]:
     """`DLL load failed` without the name of a DLL, while torch's own part was imported."""
     match = e.search(r"DLL load failed(?: while importing _C\b)?(?!\s+while importing (?!_C\b))[^\n]{0,100}")
+    other = match and not _not_windows(e) and _extension(e)
+    if match and other:
+        yield Finding("extension-abi-mismatch", Weight.DECISIVE, (e.quote(match), f"It is {other}'s."), from_log=True)
+        return
     own = match and ("_C" in match[0] or e.search(r"from torch\._C import|import torch\b|torch[\\/]__init__\.py"))
     if match and own and not _not_windows(e) and not e.search(DLL):
         yield Finding(
             "win-vcredist", _runtime_weight(e, Weight.LIKELY + 1), (e.quote(match), *_runtime_seen(e)), from_log=True
         )
         yield Finding("win-dll-load-failed", Weight.LIKELY, (e.quote(match),), from_log=True)
+
+
+def _extension(e: Evidence) -> str:
+    """The package other than torch whose own compiled module `_C` was being imported, or ""."""
+    asked = re.findall(r"from (\w+)(?:\.\w+)* import _C\b", e.log.text)
+    return asked[-1] if asked and asked[-1] != "torch" else ""
+
+
+@rule
+def extension_dll(e: Evidence) -> Iterator[Finding]:
+    """A module compiled for torch cannot be loaded; its name says what it is."""
+    match = e.search(
+        r"DLL load failed while importing (\w*(?:_kernels?|_cuda|_gpu|raster\w*|knn|nms)\w*)\b[^\n]{0,100}"
+    )
+    if match and not _not_windows(e):
+        yield Finding("extension-abi-mismatch", Weight.DECISIVE, (e.quote(match),), from_log=True)
 
 
 @rule
