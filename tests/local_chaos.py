@@ -10,8 +10,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +48,9 @@ class Condition:
     speechless: bool = False  # stdout does not reach anybody
     needs: str = ""  # a program
     early: bool = False  # may come before torchcheck listens: the shell's code for that signal is right too
+    text: bool = False  # what a person reads, not the JSON document
+    index: str = ""  # an address instead of the bench's index
+    faults: tuple[tuple[str, str, object], ...] = ()  # what the bench's index does: see local_index
 
 
 @dataclass
@@ -61,9 +67,9 @@ class Ran:
 class Bench:
     """A folder with an index and a template of a target, for many runs."""
 
-    def __init__(self, folder: Path, index: LocalIndex) -> None:
+    def __init__(self, folder: Path, index: LocalIndex, resets: str) -> None:
         """Make the template: an environment in which the previous release is installed."""
-        self.folder, self.index = folder, index
+        self.folder, self.index, self.resets = folder, index, resets
         for versions in (OLD, NEW):
             index.add("whl/cpu", *trio(*versions, "cpu"))
         index.add("whl/cpu", *sympy_wheels())
@@ -80,10 +86,22 @@ class Bench:
         shutil.copytree(self.template, made, symlinks=True)
         return made
 
-    def words(self, command: str, target: Path) -> list[str]:
+    @contextmanager
+    def misbehaving(self, condition: Condition) -> Iterator[None]:
+        """Let the index do what a condition wants of it."""
+        for pattern, kind, value in condition.faults:
+            self.index.fault(
+                pattern, kind, value.replace("{root}", self.index.root) if isinstance(value, str) else value
+            )
+        try:
+            yield
+        finally:
+            self.index.forgive()
+
+    def words(self, command: str, target: Path, index_url: str = "") -> list[str]:
         """Give the words of a command for a target."""
         python = str(target / "bin" / "python")
-        index = ("--backend", "cpu", "--index-url", self.index.url("whl"))
+        index = ("--backend", "cpu", "--index-url", index_url or self.index.url("whl"))
         return {
             "plan": ["plan", "--json", *index, "--python", python],
             "report": ["report", "--json", "--no-torch", "--python", python],
@@ -96,8 +114,8 @@ class Bench:
 @contextmanager
 def bench(folder: Path) -> Iterator[Bench]:
     """Give a bench in an empty folder."""
-    with LocalIndex() as index:
-        yield Bench(folder, index)
+    with LocalIndex() as index, resetting() as resets:
+        yield Bench(folder, index, resets)
 
 
 def attempt(bench: Bench, command: str, condition: Condition) -> Ran:
@@ -108,10 +126,13 @@ def attempt(bench: Bench, command: str, condition: Condition) -> Ran:
     for place in ("tmp", "home", "cache", "here"):
         (folder / place).mkdir()
     before = versions(target)
-    quoted = shlex.join([sys.executable, "-m", "torchcheck", *bench.words(command, target)])
+    words = [
+        word for word in bench.words(command, target, condition.index) if not (condition.text and word == "--json")
+    ]
+    quoted = shlex.join([sys.executable, "-m", "torchcheck", *words])
     line = condition.shell.format(folder=shlex.quote(str(folder)), command=quoted, python=shlex.quote(sys.executable))
     mark = uuid.uuid4().hex
-    env = _environment(folder, mark, condition)
+    env = _environment(folder, mark, condition, bench.resets)
     if command == "verify":  # the target's torch is a small fake without what the suite checks
         env["PYTHONPATH"] = str(TESTS / "fake_torch" / "sound")
     began = time.monotonic()
@@ -137,7 +158,7 @@ def attempt(bench: Bench, command: str, condition: Condition) -> Ran:
     return ran
 
 
-def _environment(folder: Path, mark: str, condition: Condition) -> dict[str, str]:
+def _environment(folder: Path, mark: str, condition: Condition, resets: str) -> dict[str, str]:
     drop = ("VIRTUAL_ENV", "CONDA_PREFIX", "TORCHCHECK_FACTS", "COLUMNS")
     env = {name: value for name, value in os.environ.items() if name not in drop} | QUIET
     env |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "XDG_CACHE_HOME": str(folder / "cache")}
@@ -146,8 +167,28 @@ def _environment(folder: Path, mark: str, condition: Condition) -> dict[str, str
         if value is None:
             env.pop(name, None)
         else:
-            env[name] = value.format(folder=folder)
+            env[name] = value.format(folder=folder, resets=resets)
     return env
+
+
+@contextmanager
+def resetting() -> Iterator[str]:
+    """Give the address of a server that answers every connection with a reset."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reset() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        threading.Thread(target=reset, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def _wrong(ran: Ran, condition: Condition, command: str) -> list[str]:
@@ -157,7 +198,9 @@ def _wrong(ran: Ran, condition: Condition, command: str) -> list[str]:
         return []
     wrong = [] if ran.code in condition.codes else [f"exit code {ran.code}"]
     wrong += ["a traceback"] * ("Traceback" in ran.err or ("Traceback" in ran.out and command != "verify"))
-    if not condition.speechless and ran.code != 130:
+    if condition.text and ran.code != 130:
+        wrong += ["not a word"] * (not (ran.out + ran.err).strip())
+    elif not condition.speechless and ran.code != 130:
         try:
             document = json.loads(ran.out)
         except ValueError:

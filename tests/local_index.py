@@ -299,7 +299,7 @@ def _drip(handler: _Handler, answer: Answer, value: Any) -> None:
         step = max(1, int(value) // 10)
         for start in range(0, len(body), step):
             yield body[start : start + step]
-            time.sleep(0.1)
+            time.sleep(step / float(value))
 
     handler.send(answer, pace=slowly)
 

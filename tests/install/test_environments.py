@@ -136,3 +136,22 @@ def test_uv_serves_an_environment_that_pip_filled(torch_target: Target, uv: str,
     assert apply(plan, torch_target, installer="uv").changed["torch"] == ("2.14.1+cpu", "2.15.0+cu130")
     assert run(torch_target, ALL) == "2.15.0+cu130"
     subprocess.run([torch_target.python, "-m", "pip", "check"], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+def test_two_that_make_one_environment_make_it_once(tmp_path: Path) -> None:
+    folder = str(tmp_path / "env é")
+    code = "import sys; from torchcheck.install import venv; print(venv.make(sys.argv[1], sys.executable))"
+    argv = [sys.executable, "-c", code, folder]
+    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {one.communicate(timeout=200)[0].strip() for one in both}
+    assert said == {venv.python_of(folder)}
+    assert [one.returncode for one in both] == [0, 0]
+    assert not Path(folder, venv.MAKING).exists()
+
+
+def test_an_environment_that_was_left_half_made_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
+    (folder / venv.MAKING).touch()
+    python = venv.make(str(folder), sys.executable)
+    subprocess.run([python, "-m", "pip", "--version"], check=True, timeout=60)

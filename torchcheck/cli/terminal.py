@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+NARROWEST = 20  # below, rich drops whole columns; terminals that do not know their size say 0 or 1
 PIPED_WIDTH = 10_000  # nothing is wrapped for a program or a file
 
 
@@ -23,7 +24,7 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
     stream = _stream(stderr)
     tty = stream.isatty()
     forced = {"always": True, "never": False}.get(color)
-    return Console(
+    made = Console(
         file=stream,
         force_terminal=forced or None,
         no_color=True if forced is False else (None if forced is None else False),
@@ -32,6 +33,9 @@ def console(color: str = "auto", *, stderr: bool = False) -> Console:
         width=None if tty or "COLUMNS" in os.environ else PIPED_WIDTH,
         legacy_windows=False if not tty else None,
     )
+    if made.width < NARROWEST:  # noqa: PLR1730 - a width that is set no longer follows the terminal
+        made.width = NARROWEST
+    return made
 
 
 def _stream(stderr: bool) -> IO[str]:
