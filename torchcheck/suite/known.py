@@ -62,6 +62,13 @@ DEFECTS: tuple[Defect, ...] = (
         what="a NaN query row",
     ),
     Defect(
+        "variations.batch_norm_rows.varies",
+        "the gradient of batch normalisation of rows (N, C) reads a strided weight on the CPU as if it were dense",
+        "keep the weight of a BatchNorm contiguous: .contiguous() of a view before it becomes the parameter",
+        devices=("cpu",),
+        what="gradient by input 0, weights *",
+    ),
+    Defect(
         "normalisation.single_element",
         "LayerNorm over a single element gives its weight a gradient of rounding noise where there is none",
         "leave the weight out (elementwise_affine=False): over one element it does nothing",
