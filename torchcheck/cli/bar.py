@@ -26,6 +26,7 @@ class Bar:
             TextColumn("{task.description}", markup=False),
         )
         self._progress = Progress(*columns, console=console, transient=True)
+        self._done: set[tuple[str, str, str | None]] = set()
         self._task = self._progress.add_task("starting torch", total=None)
 
     def __enter__(self) -> Self:
@@ -45,7 +46,10 @@ class Bar:
         elif kind == "start":
             self._progress.update(self._task, description=_name(event))
         elif kind == "result":
-            self._progress.advance(self._task)
+            key = (event["id"], event["device"], event["dtype"])
+            if key not in self._done:  # many ranks run one check
+                self._done.add(key)
+                self._progress.advance(self._task)
             if event["status"] in BAD:
                 from rich.text import Text
 
@@ -54,4 +58,5 @@ class Bar:
 
 def _name(event: dict[str, Any]) -> str:
     where = "/".join(filter(None, (event["device"], event["dtype"])))
-    return f"{event['id']} [{where}]" if where else str(event["id"])
+    rank = f" on rank {event['rank']}" if "rank" in event else ""
+    return f"{event['id']}{f' [{where}]' if where else ''}{rank}"

@@ -25,12 +25,14 @@ Event = dict[str, Any]
 
 def run(given: Given) -> int:
     """Verify the target and say what came of it; gives the exit code."""
-    from torchcheck.cli.fleet import launch, place_of, take_part
+    from torchcheck.cli.fleet import place_of, take_part
 
     place = place_of(given)
     if place is not None:
         return take_part(given, place)
     if given["nproc"] is not None:
+        from torchcheck.cli.launching import launch
+
         job_of(given)
         return launch(given)
     output = Output.of("verify", given)
@@ -75,7 +77,7 @@ def verify(
     from torchcheck.verify.runner import run as run_job
 
     events: list[Event] = []
-    with _progress(output, stream=stream) as show:
+    with progress(output, stream=stream) as show:
 
         def take(event: Event) -> None:
             events.append(event)
@@ -190,9 +192,11 @@ def _errors(result: Verification, python: str) -> list[TorchcheckError]:
 
 def _write_files(given: Given, data: Mapping[str, Any], events: list[Event]) -> None:
     if given["junit"]:
+        import datetime as dt
+
         from torchcheck.report.render import junit
 
-        write_text(given["junit"], junit.verification(data), "--junit")
+        write_text(given["junit"], junit.verification(data, dt.datetime.now(dt.timezone.utc)), "--junit")
     if given["html"]:
         from torchcheck.report.render import html
 
@@ -233,7 +237,7 @@ def _tell_github(data: Mapping[str, Any], stream: Any) -> None:
 
 
 @contextmanager
-def _progress(output: Output, *, stream: bool) -> Iterator[Callable[[Event], None]]:
+def progress(output: Output, *, stream: bool) -> Iterator[Callable[[Event], None]]:
     """Give a function that shows each event: as a JSON line, in a bar, or not at all."""
     if stream:
         from torchcheck.report.document import line

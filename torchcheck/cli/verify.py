@@ -27,6 +27,7 @@ FILES = (
     click.option("--stream", is_flag=True, help="Print JSON lines as events come."),
     click.option("--junit", metavar="FILE", help="Write JUnit XML."),
     click.option("--html", metavar="FILE", help="Write one self-contained page."),
+    click.option("--no-redact", is_flag=True, help="Over ranks: hosts by their names, GPUs by their whole UUIDs."),
     click.option("--github", is_flag=True, help="GitHub Actions: annotations, and a step summary."),
 )
 

@@ -118,15 +118,54 @@ class Meeting:
         except RuntimeError:
             return None
 
-    def agree(self, where: str, patience: float) -> bool:
-        """Say that this rank met an exception; give whether all did, so that they are still at one place."""
-        self.store.add(f"raised/{where}", 1)
+    def finish(self, step: int, outcome: str, patience: float) -> str:
+        """Wait until all ranks are done with a step that they took together.
+
+        Args:
+            step: its number, the same on all ranks.
+            outcome: "raised" by an exception, "skipped", or "" when the step was taken to its end.
+            patience: seconds to wait for the last of them.
+
+        Returns:
+            "" when they are still at one place, "apart" when they are not (one met an exception, or skipped what others
+            did), "lost" when somebody did not come.
+        """
+        if outcome:
+            self.store.add(f"{outcome}/{step}", 1)
+        if self.store.add(f"came/{step}", 1) >= self.world:
+            self.store.set(f"all/{step}", "1")
+        if not self._await_key(f"all/{step}", patience):
+            return "lost"
+        raised, skipped = self.store.add(f"raised/{step}", 0), self.store.add(f"skipped/{step}", 0)
+        return "apart" if raised or 0 < skipped < self.world else ""
+
+    def _await_key(self, key: str, patience: float) -> bool:
         until = time.monotonic() + patience
-        while self.store.add(f"raised/{where}", 0) < self.world:
-            if time.monotonic() > until:
+        while time.monotonic() < until:
+            with contextlib.suppress(RuntimeError):  # not yet, or the store is gone: the next question tells
+                self.store.wait([key], timedelta(seconds=min(5.0, patience)))
+                return True
+            if self._progress() is None:
                 return False
-            time.sleep(_POLL)
-        return True
+        return False
+
+    def say(self, events: list[dict[str, Any]]) -> None:
+        """Put events where rank 0 hears them as they come: a log of all ranks, each entry read once."""
+        if events:
+            self.write(f"said/{self.store.add('said', 1)}", {"rank": self.rank, "events": events})
+
+    def listen(self, heard: int) -> tuple[int, list[dict[str, Any]]]:
+        """Give the number of the last entry of the log, and what was said after number `heard`."""
+        last = self.store.add("said", 0)
+        keys = [f"said/{number}" for number in range(heard + 1, last + 1)]
+        for index, key in enumerate(keys):
+            if not self.store.check([key]):  # announced, and not there yet: next time
+                keys, last = keys[:index], heard + index
+                break
+        entries = self.read(keys)
+        for key in keys:
+            self.store.delete_key(key)
+        return last, [{**event, "rank": entry["rank"]} for entry in entries for event in entry["events"]]
 
     def leave(self, expected: int, patience: float = 5.0) -> None:
         """Say goodbye; rank 0, whose host may keep the store, stays until `expected` ranks have left."""

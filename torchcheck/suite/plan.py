@@ -13,6 +13,8 @@ from .registry import LEVELS, Check
 IMPORT = "environment.import"
 ENUMERATE = "environment.devices"
 PREPARATION = (IMPORT, ENUMERATE)
+EVERYBODY = ("arithmetic", "matmul", "reductions", "backprop", "movement")
+"""What every rank proves itself of a CPU that it shares: at the quick level, since each may sit on another core."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ def choose(checks: Iterable[Check], *, level: str, select: Sequence[str] = (), s
         within = [dataclasses.replace(check, dtypes=check.dtypes + check.more) for check in within]
     wanted = [check for check in within if not select or matches(check.id, select)]
     return [check for check in wanted if not matches(check.id, skip)]
+
+
+def deal(checks: Sequence[Check], number: int, of: int) -> list[Check]:
+    """Deal checks out to the ranks that share a host's CPU: all of them prove it wholly, and `EVERYBODY` each."""
+    return [check for index, check in enumerate(checks) if index % of == number or is_for_all_ranks(check)]
+
+
+def is_for_all_ranks(check: Check) -> bool:
+    """Say whether every rank runs a check itself, also of a CPU that it shares."""
+    return check.level == LEVELS[0] and matches(check.id, EVERYBODY)
 
 
 def items(checks: Iterable[Check], devices: Sequence[str]) -> list[Item]:

@@ -4,15 +4,17 @@ The first line on stdin is the job; every further line an order, each answered b
 started this process is gone, and so is it: no orphan is left, whatever its threads wait for.
 
     job     {"place": {rank, world, local_rank, local_world, master, port, attempt}, "level", "seed", "devices",
-             "select", "skip", "options", "timeout", "threads", "own": [GLOB…]}
-    orders  {"do": "join"}      joined {identity, go}: the ranks know each other, and whether they fit together
-            {"do": "connect"}   connected: after a death, to hand in what is known
-            {"do": "plan"}      plan {plan}: what would run
-            {"do": "checks"}    plan {plan}, start …, result …, then done {broken}
+             "select", "skip", "options", "timeout", "patience", "threads", "live"}
+    orders  {"do": "join"}      joined {identity, device, go}: the ranks know each other, and whether they fit together
+            {"do": "connect", "go", "device"}   connected: after a death, to hand in what is known or to go on
+            {"do": "listen", "heard"}   heard {last, events}, as they come: what the ranks say (rank 0)
+            {"do": "plan"}      plan {own, together}: what would run
+            {"do": "checks", "first", "died", "done"}   start …, result …, waiting, …, then done {next, broken}
+            {"do": "say", "events"}     nothing: what the rank's own device showed is to be heard by rank 0
             {"do": "report", "report"}    reported
-            {"do": "gather"}    gathered {reports, missing}       (rank 0)
+            {"do": "gather", "patience"}  gathered {reports, missing}       (rank 0)
             {"do": "close", "verdict", "expected"}    closed      (rank 0)
-            {"do": "await"}     closed {verdict}                  (all others)
+            {"do": "await", "patience"}   closed {verdict}        (all others)
             {"do": "serve"}     serving: keep a store here, where the launcher keeps none
 """
 
@@ -24,7 +26,7 @@ import os
 import queue
 import sys
 import threading
-from datetime import timedelta
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,8 +34,10 @@ from typing import IO, Any
 sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != Path(__file__).resolve().parent]
 
 Order = dict[str, Any]
-BACKENDS = {"cuda": "nccl", "xpu": "xccl"}
 PACKAGE = "torchcheck_suite"
+_LISTEN = 0.2
+_STUCK = 25
+"""How often an announced entry of the log is looked for before it is given up: who announced it has died."""
 
 
 def _worker() -> Any:
@@ -62,6 +66,11 @@ class Rank:
         self.torch: Any = None
         self.meeting: Any = None
         self.device = "cpu"
+        self.pause = 0.0
+        self._lock = threading.Lock()
+        self._unsaid: list[Order] = []
+        self._speaker: threading.Thread | None = None
+        self._silent = threading.Event()
 
     @property
     def kind(self) -> str:
@@ -70,12 +79,15 @@ class Rank:
 
     def send(self, event: str, **members: Any) -> None:
         """Write one event and flush it."""
-        self.channel.write(json.dumps({"event": event, **members}, default=repr) + "\n")
-        self.channel.flush()
+        with self._lock:
+            self.channel.write(json.dumps({"event": event, **members}, default=repr) + "\n")
+            self.channel.flush()
 
-    def obey(self, order: dict[str, Any]) -> None:
+    def obey(self, order: Order) -> None:
         """Do one thing and answer."""
         getattr(self, "_" + order["do"])(order)
+
+    # Meeting the others.
 
     def _import(self) -> None:
         import torch
@@ -86,9 +98,14 @@ class Rank:
         if self.job.get("threads"):
             torch.set_num_threads(self.job["threads"])
 
-    def _connect(self, _order: Order) -> None:
+    def _open(self) -> Any:
+        return self.module("meeting").Meeting.connect(self.torch, self.place, self.patience)
+
+    def _connect(self, order: Order) -> None:
         self._import()
-        self.meeting = self.module("meeting").Meeting.connect(self.torch, self.place, self.patience)
+        self.meeting = self._open()
+        self.device = order["device"]
+        self.pause = float(order["go"]["live"])
         self.send("connected")
 
     def _serve(self, _order: Order) -> None:
@@ -104,95 +121,144 @@ class Rank:
         devices, lacking = self.module("devices").resolve(self.torch, self.job["devices"])
         self.device, why = identities.own_device(devices, lacking, self.place)
         identity = identities.describe(self.torch, self.device, self.place, why)
-        self.meeting = self.module("meeting").Meeting.connect(self.torch, self.place, self.patience)
+        self.meeting = self._open()
         self.meeting.arrive(identity)
         if self.place["rank"] == 0:
             here, missing = self.meeting.gather("here", self.patience)
-            self.meeting.tell("go", identities.fit(here, missing))
+            fit = identities.fit(here, missing)
+            live = max(0.5, self.place["world"] / 500) if self.job["live"] else 0.0
+            self.meeting.tell("go", {**fit, "live": live})
+            self.send("here", identities=here)
         go = self.meeting.hear("go", 2 * self.patience + 10)
-        lost = {"why": "rank 0 did not answer", "missing": [], "odd": {}}
+        lost: Order = {"why": "rank 0 did not answer", "missing": [], "odd": {}, "live": 0.0}
+        self.pause = float((go or lost)["live"])
         self.send("joined", identity=identity, device=self.device, go=go or lost)
 
-    def _plan(self, _order: Order) -> tuple[list[Any], list[Any]]:
-        """Say what would run: what each rank does alone, then what only all can do."""
+    # Rank 0 hears what all say.
+
+    def _say(self, order: Order) -> None:
+        self._keep(*order["events"])
+
+    def _keep(self, *events: Order) -> None:
+        """Say events to rank 0, which hears those of its own anyway, in batches."""
+        if not self.pause or not self.place["rank"]:
+            return
+        with self._lock:
+            self._unsaid += events
+        if self._speaker is None:
+            self._speaker = threading.Thread(target=self._speak, daemon=True)
+            self._speaker.start()
+
+    def _speak(self) -> None:
+        """Say what there is, every now and then, through a connection of its own: the other one may wait for long."""
+        with contextlib.suppress(RuntimeError):  # the store is gone, and the run with it
+            meeting = self._open()
+            while not self._silent.wait(self.pause):
+                self._flush(meeting)
+
+    def _flush(self, meeting: Any) -> None:
+        with self._lock:
+            events, self._unsaid = self._unsaid, []
+        meeting.say(events)
+
+    def _listen(self, order: Order) -> None:
+        threading.Thread(target=self._hear, args=(int(order["heard"]),), daemon=True).start()
+
+    def _hear(self, heard: int) -> None:
+        """Pass on what is said, through a connection of its own: the other one may wait for long."""
+        stuck = 0
+        try:
+            meeting = self._open()
+            while True:
+                last, events = meeting.listen(heard)
+                waits = last == heard and meeting.store.add("said", 0) > heard
+                stuck = stuck + 1 if waits else 0
+                if events:
+                    self.send("heard", last=last, events=events)
+                heard = last + 1 if stuck > _STUCK else last
+                time.sleep(_LISTEN)
+        except RuntimeError as error:  # the store is gone, and the run with it
+            sys.stderr.write(f"nothing more is heard: {error}\n")
+
+    # What is proven.
+
+    def _items(self) -> tuple[list[Any], list[Any]]:
+        """Give what this rank's device is to prove, and what the ranks are for."""
         plan = self.module("plan")
-        checks = self.module("registry").all_checks()
-        asked = {"select": self.job["select"], "skip": self.job["skip"]}
-        own = [c for c in plan.choose(checks, level="quick", **asked) if self._is_own(plan, c)]
-        alone = plan.items(own, [self.device]) if self.device == "cpu" else []
-        shared = plan.items_of_ranks(plan.choose(checks, level=self.job["level"], **asked), self.device)
-        alone += [item for item in shared if item.check.devices == "rank"]
-        joint = [item for item in shared if item.check.devices == "ranks"]
-        self.send("plan", plan=[{**item.as_json(), "device": self.kind} for item in (*alone, *joint)])
-        return alone, joint
+        asked = {"level": self.job["level"], "select": self.job["select"], "skip": self.job["skip"]}
+        chosen = plan.choose(self.module("registry").all_checks(), **asked)
+        return plan.items(chosen, [self.device]), plan.items_of_ranks(chosen, self.device)
+
+    def _plan(self, _order: Order) -> None:
+        own, shared = ([self._planned(item) for item in items] for items in self._items())
+        self.send("plan", own=own, together=shared)
+
+    def _planned(self, item: Any) -> dict[str, Any]:
+        """Say what is planned, for whom ("rank" and "ranks": see `registry.Check`), and whether one of many does it."""
+        shares = self.device == "cpu" and self.place["local_world"] > 1
+        dealt = (
+            shares
+            and item.check.devices in ("each", "cpu", "once")
+            and not self.module("plan").is_for_all_ranks(item.check)
+        )
+        return {**self._named(item.as_json()), "devices": item.check.devices, "dealt": dealt}
+
+    def _named(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "device": self.kind if item["device"] == self.device else item["device"]}
 
     def _checks(self, order: Order) -> None:
-        alone, joint = self._plan(order)
-        for item in alone:
-            self._run(item)
-        self.send("done", broken=self._run_together(joint))
+        """Run what is compared between ranks and is not done, then what takes all of them, from number `first` on."""
+        _, shared = self._items()
+        done = {tuple(key) for key in order["done"]}
+        for item in shared:
+            if item.check.devices == "rank" and (item.check.id, item.dtype) not in done:
+                self._run(item)
+        items = [item for item in shared if item.check.devices == "ranks"]
+        first = order["first"]
+        if order["died"] and self._wait(first - 1, "raised") == "lost":  # the others wait at the check that it died in
+            return self.send("done", next=first, broken="the other ranks had gone on")
+        number, broken = self._run_together(items, first) if items[first:] else (first, "")
+        return self.send("done", next=number, broken=broken)
 
-    def _is_own(self, plan: Any, check: Any) -> bool:
-        return bool(check.devices == "each" and plan.matches(check.id, self.job["own"]))
-
-    def _run_together(self, items: list[Any]) -> str:
-        """Run what only all can; an exception that not all met ends it: from then on they are at different places."""
-        if not items:
-            return ""
-        trial, broken = self.module("trial"), self._form_group(items[0])
-        for item in items[1:] if broken else items:
-            if broken:
-                self._result(trial.blank(item, "skip", f"not run: {broken}"))
-                continue
-            result = self._run(item)
-            raised = result["status"] in ("fail", "error") and result["measured"] is None
-            if raised and not self.meeting.agree(item.check.id + str(item.dtype), min(5.0, self.patience)):
-                self._leave_group()
-                broken = f"the ranks were no longer together after {item.check.id}"
-        return broken
-
-    def _leave_group(self) -> None:
-        """Close this rank's connections: who waits for it learns at once that it does not come."""
-        if self.kind == "cpu":  # elsewhere the backend may wait for work that never ends
-            with contextlib.suppress(RuntimeError):
-                self.torch.distributed.destroy_process_group()
-
-    def _form_group(self, first: Any) -> str:
-        """Make the process group; its failure is the first check's."""
-        distributed, backend = self.torch.distributed, BACKENDS.get(self.kind, "gloo")
-        options = {} if self.device == "cpu" else {"device_id": self.torch.device(self.device)}
-        self._start(first, "the forming of the process group")
-        store = self.module("meeting").open_store(self.torch, self.place["master"], self.place["port"], self.patience)
+    def _run_together(self, items: list[Any], first: int) -> tuple[int, str]:
+        together = self.module("together").Together(self.torch, self.meeting, self.place, self.device, self.patience)
+        self._begin(items[first], "the forming of the process group")
         try:
-            if options:
-                getattr(self.torch, self.kind).set_device(self.device)
-            distributed.init_process_group(
-                backend,
-                store=distributed.PrefixStore(f"torchcheck/{self.place.get('attempt', 0)}/group", store),
-                rank=self.place["rank"],
-                world_size=self.place["world"],
-                timeout=timedelta(seconds=self.patience),
-                **options,
-            )
+            number, broken = together.run(items, first, self._run, self._wait)
         except Exception as error:  # noqa: BLE001 - it may raise anything; the result says what
-            self._result(self.module("trial").blank(first, "fail", f"no {backend} group was formed: {error}"[:800]))
-            return f"no {backend} group was formed"
-        return ""
+            broken = f"no {together.backend} group was formed"
+            self._result(self.module("trial").blank(items[together.number], "fail", f"{broken}: {error}"[:800]))
+            number = together.number + 1
+        return number, broken
+
+    def _wait(self, number: int, outcome: str) -> str:
+        self.send("waiting", number=number)
+        return str(self.meeting.finish(number, outcome, self.job["patience"]))
 
     def _run(self, item: Any) -> dict[str, Any]:
-        self._start(item, item.check.id)
+        self._begin(item, item.check.id)
         result: dict[str, Any] = self.module("trial").run(item, self.torch, self.job)
         self._result(result)
         return result
 
-    def _start(self, item: Any, where: str) -> None:
+    def _begin(self, item: Any, where: str) -> None:
         self.meeting.at(where)
-        self.send("start", id=item.check.id, device=self.kind, dtype=item.dtype)
+        event = {"id": item.check.id, "device": self.kind, "dtype": item.dtype}
+        self.send("start", **event)
+        self._keep({"event": "start", **event})
 
     def _result(self, result: dict[str, Any]) -> None:
-        self.send("result", **{**result, "device": self.kind})
+        named = self._named(result)
+        self.send("result", **named)
+        self._keep({"event": "result", **named})
+
+    # What came of it.
 
     def _report(self, order: Order) -> None:
+        if self._speaker is not None:
+            self._silent.set()
+            self._speaker.join(5)
+            self._flush(self.meeting)
         self.meeting.report(order["report"])
         self.send("reported")
 

@@ -4,7 +4,8 @@ Started by path, `python …/suite/worker.py [FOLDER…]`, in an interpreter tha
 library and torch only. The job is one JSON object on stdin; the events go to a private copy of stdout, while descriptor
 1 itself is turned over to stderr, so that what Python or C++ prints ends in the log and never between two events.
 
-    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "timeout", "reverse"}
+    job     {"level", "seed", "devices", "select", "skip", "done", "options", "threads", "timeout", "reverse",
+             "share": [number, of]}
     events  loaded {plan}     before torch is imported: what would run on the devices as they were asked for
             start {id, device, dtype}, result {…}
             hello {torch, python, devices, lacking, plan}
@@ -67,6 +68,7 @@ class Worker:
         self.chosen = self.plan.choose(
             checks, level=job["level"], select=job.get("select", []), skip=job.get("skip", [])
         )
+        self.chosen = self.plan.deal(self.chosen, *job.get("share", (0, 1)))
 
     def send(self, event: str, **members: Any) -> None:
         """Write one event and flush it: the next instruction may be the last."""

@@ -1,4 +1,4 @@
-"""What the reports of many ranks amount to: one event for each check, the odd ones out, the stragglers. Pure.
+"""What the reports of many ranks amount to: one event for each check, and the odd ones out. Pure.
 
 A rank's report is `{"identity": {…}, "results": [bad or skipped ones, whole], "passed": [[id, dtype]…],
 "figures": {id: {"digest", "fastest"}}, "ended": why it ended early or "", "seconds"}`.
@@ -6,10 +6,10 @@ A rank's report is `{"identity": {…}, "results": [bad or skipped ones, whole],
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 Event = dict[str, Any]
@@ -17,13 +17,12 @@ Report = Mapping[str, Any]
 ARRIVAL = "distributed.ranks"
 # The worst first; of ranks that were skipped and ranks that passed, those that passed say more.
 ORDER = ("crash", "timeout", "fail", "error", "known", "pass", "skip")
-CAUSES = ("crash", "timeout")
-SIGMAS = 8.0
-"""How many robust standard deviations beyond the median make a straggler: with 1,000 ranks and normal times, none."""
-FEWEST = 4
-"""Ranks below which a spread says nothing."""
-_NOISE = 0.1
-"""Least margin, relative: a spread of nothing must not make a straggler of a microsecond."""
+ITEM = ("id", "title", "device", "dtype")
+# How a rank says that another one went: it is not where to look first.
+_LOST_TOUCH = re.compile(
+    r"connection (closed|reset|refused)|broken pipe|socket closed|timed? ?out|remote process|aborted|peer",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,12 @@ class Fleet:
         identity = self.identity(rank)
         if not identity:
             return f"rank {rank}"
-        uuid = f", {_short(identity['uuid'])}" if identity.get("uuid") else ""
+        uuid = f", {identity['uuid']}" if identity.get("uuid") else ""
         return f"rank {rank} ({identity['host']}, {identity['device']}{uuid})"
 
     def identity(self, rank: int) -> Mapping[str, Any]:
         """Give what a rank said of itself; empty for one that never spoke."""
         return dict(self.reports.get(rank, {}).get("identity") or {})
-
-
-def _short(uuid: str) -> str:
-    """Give the end of a UUID: enough to tell the GPUs of a host apart, too little to track one."""
-    return f"…{uuid[-4:]}"
 
 
 def merge(fleet: Fleet, plan: Iterable[Event], own: Mapping[tuple[str, str | None], Event]) -> list[Event]:
@@ -98,19 +92,30 @@ def _merged(fleet: Fleet, item: Event, found: Mapping[int, Mapping[str, Any]], o
     count = Counter(one["status"] for one in found.values())
     if status == "pass":
         few = f"; skipped on {count['skip']}" if count["skip"] else ""
-        told = f"{count['pass']} of {fleet.world} ranks{few}"
+        told = f"{count['pass']} of {fleet.world} ranks{few}" + (
+            "; dealt out on each host" if item.get("dealt") else ""
+        )
         return {**base, "status": "pass", "detail": "; ".join(filter(None, [told, own.get("detail", "")]))}
     guilty = [rank for rank, one in sorted(found.items()) if one["status"] == status]
-    first = found[guilty[0]]
-    detail = f"{fleet.name(guilty[0])}: {first['detail']}" if status != "skip" else str(first["detail"])
-    if len(guilty) > 1 and status != "skip":
-        others = ", ".join(str(rank) for rank in guilty[1:9])
-        detail += f"; so on rank{'s' if len(guilty) > 2 else ''} {others}" + (" and more" if len(guilty) > 9 else "")
-    followed = [rank for rank, one in found.items() if one["status"] in ("fail", "error")]
-    if status in CAUSES and followed:
-        detail += f"; {len(followed)} other rank{'s' if len(followed) > 1 else ''} lost touch with it"
+    lost = [rank for rank in guilty if _LOST_TOUCH.search(str(found[rank]["detail"]))]
+    causes = [rank for rank in guilty if rank not in lost] or guilty
+    first = found[causes[0]]
+    detail = str(first["detail"])
+    if status != "skip":
+        followed = len(
+            [rank for rank, one in found.items() if one["status"] in ("fail", "error") and rank not in causes]
+        )
+        detail = f"{fleet.name(causes[0])}: {detail}{_also(causes[1:])}"
+        detail += f"; {followed} other rank{'s' if followed > 1 else ''} lost touch with it" if followed else ""
     shown = {name: first.get(name, base[name]) for name in ("measured", "bound", "unit")}
     return {**base, **shown, "status": status, "detail": detail, "hint": first.get("hint")}
+
+
+def _also(ranks: list[int]) -> str:
+    if not ranks:
+        return ""
+    which = ", ".join(map(str, ranks[:8])) + (" and more" if len(ranks) > 8 else "")
+    return f"; so on rank{'s' if len(ranks) > 1 else ''} {which}"
 
 
 def _arrival(fleet: Fleet) -> Event:
@@ -122,26 +127,23 @@ def _arrival(fleet: Fleet) -> Event:
     bad += [f"{fleet.name(rank)}: {r['ended']}" for rank, r in sorted(fleet.reports.items()) if r.get("ended")]
     more = [f"and {len(bad) - 8} more"] if len(bad) > 8 else []
     detail = "; ".join([*filter(None, [fleet.trouble]), *bad[:8], *more])
-    item = {
-        "id": ARRIVAL,
-        "title": "Every rank arrives, runs the same torch and backend, and reports.",
-        "device": "cpu",
-        "dtype": None,
-    }
     status = "fail" if detail else "pass"
     hint = "look at the log of these ranks and at the network between their hosts" if detail else None
     figures = {"measured": fleet.world - len(fleet.missing), "bound": fleet.world, "unit": "ranks"}
-    told = detail or f"{fleet.world} ranks on {len(_hosts(fleet))} hosts"
-    return {**_blank(item), **figures, "status": status, "detail": told, "hint": hint}
+    hosts = len({str(fleet.identity(rank).get("host")) for rank in fleet.reports})
+    told = detail or f"{fleet.world} ranks on {hosts} host{'s' if hosts != 1 else ''}"
+    return {**_blank(arrival_item()), **figures, "status": status, "detail": told, "hint": hint}
 
 
-def _hosts(fleet: Fleet) -> set[str]:
-    return {str(fleet.identity(rank).get("host")) for rank in fleet.reports}
+def arrival_item() -> Event:
+    """Give the check that stands first: were all ranks there, and fit together."""
+    title = "Every rank arrives, runs the same torch and backend, and reports."
+    return {"id": ARRIVAL, "title": title, "device": "cpu", "dtype": None}
 
 
 def _blank(item: Mapping[str, Any]) -> Event:
     empty = {"measured": None, "bound": None, "unit": None, "detail": "", "hint": None, "seconds": 0.0}
-    return {"event": "result", **{name: item[name] for name in ("id", "title", "device", "dtype")}, **empty}
+    return {"event": "result", **{name: item[name] for name in ITEM}, **empty}
 
 
 def odd_ones(fleet: Fleet) -> dict[str, dict[int, str]]:
@@ -168,72 +170,10 @@ def odd_ones(fleet: Fleet) -> dict[str, dict[int, str]]:
     return found
 
 
-def stragglers(fleet: Fleet) -> dict[int, float]:
-    """Find ranks that are slower than their model's median by more than its spread explains; how many times slower.
-
-    The spread is the median absolute deviation, times 1.4826: a standard deviation that outliers do not move (Rousseeuw
-    and Croux, 1993).
-    """
-    models: dict[str, dict[int, float]] = defaultdict(dict)
-    for rank, report in fleet.reports.items():
-        times = [figures["fastest"] for figures in report.get("figures", {}).values() if "fastest" in figures]
-        if times:
-            models[str(fleet.identity(rank).get("name", ""))][rank] = sum(times)
-    slow: dict[int, float] = {}
-    for times_of in models.values():
-        if len(times_of) < FEWEST:
-            continue
-        middle = median(times_of.values())
-        spread = 1.4826 * median(abs(value - middle) for value in times_of.values())
-        margin = max(SIGMAS * spread, _NOISE * middle)
-        slow.update({rank: value / middle for rank, value in times_of.items() if value > middle + margin})
-    return slow
-
-
-def ranks_json(fleet: Fleet) -> list[Event]:
-    """Give the document's `ranks`: one entry each, by host, with every check that it did not simply pass."""
-    slow, odd = stragglers(fleet), odd_ones(fleet)
-    rows = [_row(fleet, rank, slow, odd) for rank in range(fleet.world)]
-    return sorted(rows, key=lambda row: (row["host"] or "", row["rank"]))
-
-
-def _row(fleet: Fleet, rank: int, slow: Mapping[int, float], odd: Mapping[str, Mapping[int, str]]) -> Event:
-    identity, report = fleet.identity(rank), fleet.reports.get(rank)
-    results: list[Mapping[str, Any]] = list(report["results"]) if report else []
-    counts = Counter(str(one["status"]) for one in results)
-    counts["pass"] = len(report["passed"]) if report else 0
-    differs = [ident for ident, ranks in odd.items() if rank in ranks]
-    uuid = identity.get("uuid")
-    return {
-        "rank": rank,
-        **{name: identity.get(name) for name in ("host", "local_rank", "device", "name", "torch", "python", "backend")},
-        "uuid": _short(uuid) if uuid else None,
-        "env": dict(identity.get("env") or {}),
-        "status": _state(fleet, rank, results, differs),
-        "ended": _end(fleet, rank),
-        "counts": {status: number for status, number in counts.items() if number},
-        "not_passed": {_key(one): one["status"] for one in results if one["status"] != "skip"},
-        "first_difference": differs[0] if differs else None,
-        "times_slower": round(slow[rank], 2) if rank in slow else None,
-        "seconds": report.get("seconds", 0.0) if report else None,
-    }
-
-
-def _end(fleet: Fleet, rank: int) -> str:
-    if rank in fleet.reports:
-        return str(fleet.reports[rank].get("ended", "") or fleet.unfit.get(rank, ""))
-    return f"no report; last seen at {fleet.missing.get(rank) or 'no check'}"
-
-
-def _state(fleet: Fleet, rank: int, results: list[Mapping[str, Any]], differs: list[str]) -> str:
-    if rank not in fleet.reports:
-        return "missing"
-    bad = {one["status"] for one in results} & {"fail", "error", "crash", "timeout"}
-    return min(bad, key=ORDER.index) if bad else "fail" if differs or _end(fleet, rank) else "pass"
-
-
-def _key(result: Mapping[str, Any]) -> str:
-    return "/".join(filter(None, (result["id"], result["dtype"])))
+def count(results: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Count results by status, the worst first."""
+    found = Counter(str(one["status"]) for one in results)
+    return {status: found[status] for status in ORDER if found[status]}
 
 
 def report_of(identity: Mapping[str, Any], results: Iterable[Event], ended: str, seconds: float) -> Event:

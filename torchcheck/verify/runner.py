@@ -40,6 +40,7 @@ class Job:
         options: values for single checks, by name (`seconds` for the soak).
         folders: folders with further check modules.
         workers: processes that share the work, 1 or 2; None: two where there are two processors and all is to run.
+        share: number of this share of the checks, and how many shares there are (`suite.plan.deal`).
     """
 
     level: str = "default"
@@ -52,6 +53,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     workers: int | None = None
+    share: tuple[int, int] = (0, 1)
 
     @property
     def shared(self) -> bool:
@@ -191,6 +193,7 @@ class _Lane:
             "options": dict(self.job.options),
             "done": [list(key) for key in list(self.ledger.done)],
             "reverse": self.reverse,
+            "share": list(self.job.share),
         }
 
     def _limit(self) -> float:

@@ -36,8 +36,8 @@ def _break(torch, kind, _rank, name=""):
         torch.__version__ = "1.0.0+other"
     elif kind == "slow":
         _slow(torch)
-    elif kind in ("exit", "hang", "segfault"):
-        _at(torch, name, {"exit": lambda: os._exit(3), "hang": lambda: time.sleep(3600), "segfault": _crash}[kind])
+    elif kind in ACTS:
+        _at(torch, name, ACTS[kind])
 
 
 def _flip(torch):
@@ -81,6 +81,12 @@ def _crash():
 
     ctypes.string_at(0)
 
+
+def _raise():
+    raise RuntimeError("planted")
+
+
+ACTS = {"exit": lambda: os._exit(3), "hang": lambda: time.sleep(3600), "segfault": _crash, "raise": _raise}
 
 _fault = os.environ.get("TORCHCHECK_FLEET_FAULT", "")
 _started = sys.orig_argv[1] if len(getattr(sys, "orig_argv", [])) > 1 else ""

@@ -16,8 +16,29 @@ def _tiled(period: Sequence[int], size: int) -> list[int]:
 
 
 def whole(rank: int, size: int, salt: int = 0) -> list[int]:
-    """Give whole numbers in -2…2, no rank's like its neighbour's: sums are exact in every dtype."""
-    return _tiled([(7 * i + 13 * rank + 5 * salt + i * rank) % 5 - 2 for i in range(PERIOD)], size)
+    """Give whole numbers in -2…2, other ones for every rank and salt: sums are exact in every dtype.
+
+    They are mixed by a multiplicative hash (Knuth, The Art of Computer Programming 3, 6.4), not by a rule that repeats
+    with the rank: what goes to the wrong rank, or comes twice, must show.
+    """
+    return _tiled([_mixed(i, rank, salt) % 5 - 2 for i in range(PERIOD)], size)
+
+
+def _mixed(i: int, rank: int, salt: int) -> int:
+    return ((i + 61 * rank + 60_013 * salt + 1) * 2_654_435_761 % 2**32) >> 15
+
+
+def wide(rank: int, world: int, size: int, bits: int) -> list[int]:
+    """Give whole numbers of up to `bits` bits, odd where they are large, whose sums over the ranks have no more.
+
+    Of each element one rank holds a large part and the others 1, 0 or -1: the sum is exact in a format of `bits` bits,
+    and in none that has fewer.
+    """
+    large = (1 << bits) - 1 - 2 * world
+    return [
+        (large - 2 * (i % 7)) * (-1 if i % 3 == 1 else 1) if i % world == rank else _mixed(i, rank, 1) % 3 - 1
+        for i in range(size)
+    ]
 
 
 def factors(rank: int, size: int) -> list[int]:

@@ -1,7 +1,13 @@
 """What only many ranks can prove; run by `verify --nproc`, torchrun or srun, and by no other run."""
 
+from . import accelerators as accelerators
 from . import alike as alike
 from . import collectives as collectives
+from . import data_parallel as data_parallel
+from . import functional as functional
+from . import groups as groups
 from . import messages as messages
+from . import numbers as numbers
 from . import parallel as parallel
+from . import sharded as sharded
 from . import sharing as sharing

@@ -246,3 +246,16 @@ def all_to_all(context: Context) -> None:
     distributed.all_to_all_single(mine, _data(context, sent), [shares[rank]] * world, shares)
     expected = [value for source in range(world) for value in ranks.whole(source, shares[rank], rank)]
     context.exact(mine, _expected(context, expected), what="uneven parts")
+
+
+@check(oracle=ORACLE, devices="ranks", dtypes=("float32",), more=("int64", "uint8"))
+def all_to_all_lists(context: Context) -> None:
+    """all_to_all of lists brings each rank one tensor from every other, in the order of the ranks."""
+    distributed, rank, world = group(context)
+    for size in SIZES:
+        given = [_data(context, ranks.whole(rank, size, target)) for target in range(world)]
+        got = [context.torch.zeros_like(one) for one in given]
+        attempt(context, distributed.all_to_all, got, given)
+        for source, part in enumerate(got):
+            expected = _expected(context, ranks.whole(source, size, rank))
+            context.exact(part, expected, what=f"{size} elements of rank {source}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 from ...context import Context
 from ...oracles import ranks
@@ -81,12 +82,57 @@ def objects(context: Context) -> None:
     context.true(mine == [told[rank]], what="scatter_object_list", got=str(mine)[:200])
 
 
-@check(oracle="membership by rank arithmetic", devices="ranks")
-def subgroups(context: Context) -> None:
-    """Groups of some of the ranks reduce among themselves alone."""
+@check(oracle="plain Python objects", devices="ranks")
+def objects_at_one(context: Context) -> None:
+    """gather_object brings all objects to one rank, in the order of the ranks."""
     distributed, rank, world = group(context)
-    groups = [distributed.new_group(list(range(parity, world, 2))) for parity in (0, 1) if parity < world]
-    tensor = context.tensor([rank, 1], dtype="float32")
-    distributed.all_reduce(tensor, group=groups[rank % 2])
-    members = range(rank % 2, world, 2)
-    context.exact(tensor, [float(sum(members)), float(len(members))], what="sum of the ranks, and how many")
+    got: list[object] | None = [None] * world if rank == world - 1 else None
+    distributed.gather_object((rank, "ä" * rank), got, dst=world - 1)
+    expected = [(r, "ä" * r) for r in range(world)]
+    context.true(got is None or got == expected, what="gather_object", got=str(got)[:200], expected=str(expected)[:200])
+
+
+@check(oracle=ORACLE, devices="ranks")
+def tags(context: Context) -> None:
+    """Messages under several tags are told apart, whatever the order in which they are asked for."""
+    distributed, rank, world = group(context)
+    if distributed.get_backend() != "gloo":
+        context.skip(f"{distributed.get_backend()} has no tags")
+    if world == 1:
+        context.skip("one rank has nobody to send to")
+    following, previous = (rank + 1) % world, (rank - 1) % world
+    sent = [context.tensor(ranks.whole(rank, 21, tag), dtype="float32") for tag in (1, 2, 3)]
+    works = [distributed.isend(tensor, following, tag=tag) for tag, tensor in enumerate(sent, 1)]
+    for tag in (3, 1, 2):
+        got = context.torch.zeros(21)
+        distributed.recv(got, previous, tag=tag)
+        context.exact(got, ranks.whole(previous, 21, tag), what=f"message with tag {tag}")
+    for work in works:
+        work.wait()
+
+
+@check(
+    oracle="the clocks of the ranks that did not wait", devices="ranks", needs=["torch.distributed.monitored_barrier"]
+)
+def monitored_barrier(context: Context) -> None:
+    """A monitored barrier holds as well, and names the rank that does not come."""
+    distributed, rank, world = group(context)
+    if distributed.get_backend() != "gloo":
+        context.skip("monitored_barrier is gloo's alone")
+    if world == 1:
+        context.skip("one rank waits for nobody")
+    apart = distributed.new_group(list(range(world)))  # what is left of the failure stays in it
+    distributed.barrier()
+    began = time.monotonic()
+    time.sleep(0.2 if rank == world - 1 else 0.0)
+    distributed.monitored_barrier(apart, timeout=timedelta(seconds=30))
+    context.true(time.monotonic() - began >= 0.1, what="it held until the last rank came")
+    if rank == 0:
+        told = ""
+        try:
+            distributed.monitored_barrier(apart, timeout=timedelta(seconds=0.5), wait_all_ranks=True)
+        except RuntimeError as error:
+            told = str(error)
+        named = all(str(r) in told.partition("anks")[2] for r in range(1, world))
+        context.true(named, what="the ranks that did not come are named", got=told[:200] or "no error")
+    distributed.barrier()

@@ -31,6 +31,11 @@ def sampler(context: Context) -> None:
     uneven: list[Any] = [None] * world
     distributed.all_gather_object(uneven, list(samplers.DistributedSampler(range(world * 3 + 1), world, rank)))
     context.exact({len(part) for part in uneven} == {4}, True, what="equal parts where the samples do not divide")
+    dropped: list[Any] = [None] * world
+    fewer = samplers.DistributedSampler(range(world * 3 + 1), world, rank, shuffle=False, drop_last=True)
+    distributed.all_gather_object(dropped, list(fewer))
+    order = [list(range(r, world * 3, world)) if world > 1 else list(range(4)) for r in range(world)]
+    context.exact(dropped, order, what="samples where the rest is dropped")
     context.exact(sorted({i for part in uneven for i in part}), list(range(world * 3 + 1)), what="none is left out")
 
 
