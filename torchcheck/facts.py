@@ -35,6 +35,7 @@ Text = str | None | Unknown
 Flag = bool | None | Unknown
 Size = int | None | Unknown
 Names = tuple[str, ...] | Unknown
+Named = Mapping[str, str] | Unknown
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ class System:
 
 @dataclass(frozen=True)
 class Python:
-    """The target interpreter and the environment that it belongs to."""
+    """The target interpreter and the environment that it belongs to.
+
+    `system_site` says that a venv was made with --system-site-packages; `ssl` that there is an ssl module; `leftovers`
+    are folders of failed installations (`~orch`); `copies` names the places of what of the torch family stands more
+    than once on sys.path, the first of which wins; `damaged` names the files of the torch family that are missing or
+    have another size than RECORD says. Lists in them have commas.
+    """
 
     version: Text = UNKNOWN
     implementation: Text = UNKNOWN
@@ -72,6 +79,11 @@ class Python:
     writable: Flag = UNKNOWN
     platform_tags: Names = UNKNOWN
     build: Text = UNKNOWN
+    system_site: Flag = UNKNOWN
+    ssl: Flag = UNKNOWN
+    leftovers: Names = UNKNOWN
+    copies: Named = UNKNOWN
+    damaged: Named = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -167,7 +179,8 @@ class Torch:
     """What became of `import torch` in the target, and what that torch says of itself.
 
     `available` says that it can use an accelerator; `libraries` are the files of CUDA, ROCm, OpenMP and the C++ runtime
-    that the process had loaded after the import (Linux).
+    that the process had loaded after the import (Linux); `devices_error` says how the process ended that looked for
+    devices, when it died of that.
     """
 
     import_: Literal["ok", "missing", "error", "crash", "timeout"] | Unknown = field(
@@ -188,6 +201,7 @@ class Torch:
     miopen: Text = UNKNOWN
     xnnpack: Flag = UNKNOWN
     libraries: Names = UNKNOWN
+    devices_error: Text = UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ FACTS = st.fixed_dictionaries(
         "python": st.fixed_dictionaries(
             {},
             optional={
+                "ssl": flag,
+                "system_site": flag,
+                "leftovers": names,
+                "copies": st.dictionaries(st.sampled_from(["torch", "torchvision"]), text.filter(bool)),
+                "damaged": st.dictionaries(st.sampled_from(["torch", "torchvision"]), text.filter(bool)),
                 "version": text,
                 "implementation": text,
                 "bits": st.sampled_from([32, 64, None]),
@@ -126,7 +131,6 @@ FACTS = st.fixed_dictionaries(
         ),
         "memory": st.fixed_dictionaries({}, optional={"shm": st.integers(0, 1 << 40)}),
         "disk": st.fixed_dictionaries({}, optional={"temp_free": st.integers(0, 1 << 50)}),
-        "notes": names,
     },
 )
 LOGS = st.lists(

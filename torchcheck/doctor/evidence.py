@@ -100,10 +100,6 @@ class Evidence:
         at = max(0, line.find(match[0].split("\n")[0]) - 60) if len(line) > 220 else 0
         return f"text: {line[at : at + 220]}"
 
-    def notes(self, words: str) -> tuple[str, ...]:
-        """Give what the probes remarked, as far as it has these words."""
-        return tuple(note for note in self.facts.notes or () if words in note)
-
     # The system
 
     @property

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from torchcheck.facts import UNKNOWN, Python
+from torchcheck.facts import UNKNOWN, Python, Unknown
 from torchcheck.host import Host
 from torchcheck.probes import Asked, _platform
+
+if TYPE_CHECKING:
+    from torchcheck.target import Target
 
 FAMILY = ("torch", "torchvision", "torchaudio")
 
@@ -18,29 +22,39 @@ def probe(asked: Asked) -> dict[str, Any]:
     target = asked.target
     if target is None:
         return {}
-    notes = (*remarks(target), *(damage(asked) if asked.torch == "import" else ()))
-    return {"python": target.facts, "packages": target.packages, "notes": notes}
+    faults: dict[str, Any] = {
+        "ssl": target.inspection.get("ssl", UNKNOWN),
+        "leftovers": target.broken[:5] or UNKNOWN,
+        "copies": copies(target) or UNKNOWN,
+        "damaged": (damage(asked) if asked.torch == "import" else {}) or UNKNOWN,
+    }
+    found = replace(target.facts, **faults)
+    return {"python": found, "packages": target.packages, "notes": tuple(remarks(found))}
 
 
-def damage(asked: Asked) -> Iterator[str]:
+def damage(asked: Asked) -> dict[str, str]:
     """Compare the files of the torch family with RECORD, by size: ten thousand files in a tenth of a second."""
     said = asked.host.python(asked.target.python, "native/interpreter", "--files") if asked.target else {}
-    for name, files in said.get("damaged", {}).items():
-        yield f"files of {name} are missing or changed: {', '.join(files[:5])}"
+    return {name: ", ".join(files[:5]) for name, files in said.get("damaged", {}).items()}
 
 
-def remarks(target: Any) -> Iterator[str]:
-    """Say what of an environment bites later: twins, leftovers, a Python without ssl."""
-    for name, twins in target.duplicates().items():
-        if name in FAMILY:
-            places = " and ".join(f"{one.version} in {one.path}" for one in twins)
-            yield f"{name} is installed more than once: {places}"
-    if target.broken:
-        yield f"leftovers of failed installations: {', '.join(target.broken[:5])}"
-    copies = [one["path"] for one in target.inspection.get("family", ()) if one.get("name") == "torch"]
-    if len(copies) > 1:
-        yield f"torch stands more than once on sys.path, the first wins: {', '.join(copies)}"
-    if target.inspection.get("ssl") is False:
+def copies(target: Target) -> dict[str, str]:
+    """Name the places of what of the torch family stands more than once: by metadata, torch also by its folder."""
+    twins = {name: found for name, found in target.duplicates().items() if name in FAMILY}
+    places = {name: ", ".join(f"{one.path} ({one.version})" for one in found) for name, found in twins.items()}
+    folders = [one["path"] for one in target.inspection.get("family", ()) if one.get("name") == "torch"]
+    return places | ({"torch": ", ".join(folders)} if len(folders) > 1 and "torch" not in places else {})
+
+
+def remarks(found: Python) -> Iterator[str]:
+    """Say what of an environment bites later: damage, twins, leftovers, a Python without ssl."""
+    for name, files in (found.damaged or {}).items():
+        yield f"files of {name} are missing or changed: {files}"
+    for name, places in (found.copies or {}).items():
+        yield f"{name} stands more than once on sys.path, the first wins: {places}"
+    if found.leftovers:
+        yield f"leftovers of failed installations: {', '.join(found.leftovers)}"
+    if found.ssl is False:
         yield "this Python has no ssl module: pip cannot use https"
 
 
@@ -62,7 +76,15 @@ def describe(host: Host, executable: str, said: Mapping[str, Any]) -> Python:
         writable=said.get("writable", UNKNOWN),
         platform_tags=_platform.tags(host, said),
         build=said.get("build", UNKNOWN),
+        system_site=_sees_the_system(said.get("pyvenv")),
     )
+
+
+def _sees_the_system(pyvenv: str | None) -> bool | Unknown:
+    """Read from pyvenv.cfg whether the packages of the Python below are visible too; only a venv has that file."""
+    if pyvenv is None:
+        return UNKNOWN
+    return bool(re.search(r"(?im)^\s*include-system-site-packages\s*=\s*true\s*$", pyvenv))
 
 
 def environment(host: Host, said: Mapping[str, Any]) -> str:

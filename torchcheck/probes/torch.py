@@ -59,6 +59,7 @@ def of_import(said: Mapping[str, Any], stated: Torch) -> dict[str, Any]:
     flags = {
         name: said[name] for name in ("available", "debug", "xnnpack", "git_version") if said.get(name) is not None
     }
+    known |= {"devices_error": died} if "ended" in said else {}
     notes = (f"torch is imported, but looking for its devices ended in: {died}",) if "ended" in said else ()
     return {"torch": Torch(import_=said["import"], **texts, **known, **flags), "notes": notes}
 

@@ -270,7 +270,9 @@ def _same(one: str, other: str) -> bool:
 def duplicate_install(e: Evidence) -> Iterator[Finding]:
     """torch comes from outside the environment that runs."""
     file, environment = str(e.facts.torch.file or ""), e.facts.python.environment
-    if file and re.search(USER_SITE, file, re.IGNORECASE):
+    # A venv made with --system-site-packages, whose one torch is the system's or the user's, is as it was wished.
+    shared = e.facts.python.system_site is True and not e.facts.python.copies
+    if file and re.search(USER_SITE, file, re.IGNORECASE) and not shared:
         isolated = environment in {"venv", "conda", "pipx"} or e.container
         if isolated or (environment is UNKNOWN and e.log.text):
             weight = Weight.PROVEN if isolated else Weight.LIKELY
@@ -281,6 +283,7 @@ def duplicate_install(e: Evidence) -> Iterator[Finding]:
         and environment in {"venv", "conda"}
         and not _inside(file, str(e.facts.python.prefix))
         and "-packages" in file
+        and not shared
     ):
         yield Finding(
             "duplicate-install",
@@ -297,11 +300,13 @@ def duplicate_install(e: Evidence) -> Iterator[Finding]:
             from_log=bool(e.log.text),
         )
     yield from _traceback_in_user_site(e)
-    for note in (*e.notes("installed more than once"), *e.notes("stands more than once")):
-        works = e.facts.torch.import_ == "ok"
+    works = e.facts.torch.import_ == "ok"
+    wished = works and e.facts.python.system_site is True and _inside(file, str(e.facts.python.prefix))
+    for name, places in (e.facts.python.copies or {}).items() if not wished else ():
+        seen = (f"{name} stands more than once, the first wins: {places}.",)
         severity: Severity = "warning" if works else "error"
         strength = Weight.HINT + 10 if works else Weight.LIKELY
-        yield Finding("duplicate-install", strength, (note,), severity=severity, from_log=bool(e.log.text))
+        yield Finding("duplicate-install", strength, seen, severity=severity, from_log=bool(e.log.text))
 
 
 def _inside(file: str, folder: str) -> bool:

@@ -81,7 +81,7 @@ def toolkit_too_old(e: Evidence) -> Iterator[Finding]:
         weight = Weight.DECISIVE if e.container or e.wsl or e.search(IN_CONTAINER) else Weight.LIKELY
         seen = (e.quote(match), "In a container under WSL, libnvdxgdmal.so.1 of the driver was not passed on.")
         fix = (
-            "Update Docker Desktop (4.31 or later) or nvidia-container-toolkit (1.14.4 or later); restart the container.",
+            "Update Docker Desktop (from 4.31) or nvidia-container-toolkit (from 1.14.4) and restart the container.",
             "wsl --update",
         )
         yield Finding("gpu-not-visible", weight, seen, fix, from_log=True)

@@ -91,10 +91,11 @@ NO_COMPILER_WHY = (
 @rule
 def devices_crash(e: Evidence) -> Iterator[Finding]:
     """torch imports, and dies when it looks for devices."""
-    for note in e.notes("looking for its devices ended"):
+    if e.facts.torch.devices_error:
+        seen = f"torch is imported, and looking for its devices ended in: {e.facts.torch.devices_error}."
         candidates = "Could be: driver-not-loaded, nvml-version-mismatch, rocm-gfx-override, gpu-hardware-fault."
         decide = ('{py} -X faulthandler -c "import torch; print(torch.cuda.device_count())"', "sudo dmesg | tail")
-        yield Finding("cause-unknown", Weight.LIKELY, (note, candidates), decide)
+        yield Finding("cause-unknown", Weight.LIKELY, (seen, candidates), decide)
 
 
 @rule

@@ -293,29 +293,31 @@ def leftovers(e: Evidence) -> Iterator[Finding]:
     if match:
         severity: Severity = "warning" if works else "error"
         yield Finding("corrupt-install", Weight.SUGGESTED, (e.quote(match),), severity=severity, from_log=True)
-    for note in e.notes("leftovers of failed installations"):
-        yield Finding("corrupt-install", Weight.HINT + 10 if works else Weight.LIKELY, (note,), severity="warning")
+    if e.facts.python.leftovers:
+        seen = (f"Leftovers of failed installations: {', '.join(e.facts.python.leftovers)}.",)
+        yield Finding("corrupt-install", Weight.HINT + 10 if works else Weight.LIKELY, seen, severity="warning")
 
 
 @rule
 def damaged(e: Evidence) -> Iterator[Finding]:
     """Files of torch or a companion are missing, or are not those of the wheel."""
-    for note in e.notes("are missing or changed"):
-        name, _, files = note.removeprefix("files of ").partition(" are missing or changed: ")
+    for name, files in (e.facts.python.damaged or {}).items():
         # Scripts outside site-packages (../../../bin/torchrun) are no part of what is imported.
         own = [file for file in files.split(", ") if not file.startswith("..")]
         fix = (f"{{pip}} install --force-reinstall --no-deps --no-cache-dir {name}=={e.package(name)}",)
         broken = name == "torch" and e.facts.torch.import_ in {"error", "crash"}
         if own:
-            yield Finding("corrupt-install", Weight.CONFIRMED + 2 if broken else Weight.PROVEN, (note,), fix)
+            seen = (f"Files of {name} are missing or changed: {', '.join(own)}.",)
+            yield Finding("corrupt-install", Weight.CONFIRMED + 2 if broken else Weight.PROVEN, seen, fix)
 
 
 @rule
 def without_ssl(e: Evidence) -> Iterator[Finding]:
     """This Python has no ssl module."""
-    for note in e.notes("no ssl module"):
+    if e.facts.python.ssl is False:
         severity: Severity = "warning" if e.facts.torch.import_ == "ok" else "error"
-        yield Finding("python-ssl-missing", Weight.PROVEN - 10, (note,), severity=severity)
+        seen = ("This Python has no ssl module: pip cannot use https.",)
+        yield Finding("python-ssl-missing", Weight.PROVEN - 10, seen, severity=severity)
 
 
 @rule

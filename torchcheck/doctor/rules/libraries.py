@@ -103,14 +103,6 @@ def requirements(e: Evidence) -> Iterator[Finding]:
     if e.cuda and names and e.linux and str(e.cuda[0]) not in names and e.facts.torch.import_ in {"error", "crash"}:
         seen = (f"torch is built for CUDA {e.cuda[0]}, the NVIDIA packages are for CUDA {', '.join(sorted(names))}.",)
         yield Finding("nvidia-deps-broken", Weight.PROVEN, seen, from_log=bool(e.log.text))
-    for note in e.facts.notes or ():
-        if re.search(r"\btorch\b.{0,60}requires nvidia-|nvidia-[\w-]+.{0,40}(?:not installed|other version)", note):
-            yield Finding(
-                "nvidia-deps-broken",
-                Weight.PROVEN if e.facts.torch.import_ != "ok" else Weight.HINT + 10,
-                (note,),
-                from_log=bool(e.log.text),
-            )
 
 
 @rule

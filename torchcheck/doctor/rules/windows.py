@@ -177,14 +177,6 @@ def watchdog(e: Evidence) -> Iterator[Finding]:
 
 
 @rule
-def two_openmp(e: Evidence) -> Iterator[Finding]:
-    """Two OpenMP runtimes stand in the environment."""
-    for note in e.facts.notes or ():
-        if re.search(r"two OpenMP|libiomp5md?\.dll.{0,80}libiomp5md?\.dll|OpenMP runtimes", note):
-            yield Finding("omp-duplicate", Weight.HINT + 10, (note,), severity="warning")
-
-
-@rule
 def channel_mix(e: Evidence) -> Iterator[Finding]:
     """Packages of different conda channels are mixed."""
     rows = re.findall(
