@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 KINDS = ("cuda", "xpu", "mps")
+"""The kinds of device that torch itself has; one more may be registered by a package beside it."""
 
 
 def present(torch: Any) -> list[str]:
-    """List every device: "cpu" first, then "cuda:0" (ROCm's too), "xpu:0", "mps"."""
-    return ["cpu", *(device for kind in KINDS for device in _of_kind(torch, kind))]
+    """List every device: "cpu" first, then "cuda:0" (ROCm's too), "xpu:0", "mps", "npu:0"."""
+    return ["cpu", *(device for kind in _kinds(torch) for device in _of_kind(torch, kind))]
+
+
+def _kinds(torch: Any) -> list[str]:
+    """Name torch's own kinds of device, and the one that a package beside it registered, if one did."""
+    name = getattr(torch._C, "_get_privateuse1_backend_name", lambda: "")()  # noqa: SLF001 - torch has no other way
+    return [*KINDS, name] if hasattr(torch, name or " ") else [*KINDS]
 
 
 def _of_kind(torch: Any, kind: str) -> list[str]:
@@ -46,7 +53,7 @@ def resolve(torch: Any, asked: Sequence[str]) -> tuple[list[str], dict[str, str]
 def _reason(torch: Any, kind: str) -> str:
     """Ask torch itself why there is no such device; its answer names the driver or the build."""
     family = kind.partition(":")[0]
-    seen = _of_kind(torch, family) if family in KINDS else []
+    seen = _of_kind(torch, family) if family in _kinds(torch) else []
     if seen:
         return f"this torch sees {', '.join(seen)}, not {kind}"
     try:

@@ -1,0 +1,48 @@
+"""The checks on a device that is not the CPU: every operand is where it should be, every result is fetched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchcheck.verify import runner
+
+FOLDER = Path(__file__).parent / "other_device"
+REGISTERS = "from torch.utils.backend_registration import _setup_privateuseone_for_python_backend"
+LACKING = {
+    "activations.hardsigmoid.*": "scalars of an operator without a kernel of its own pass through float32",
+    "activations.celu.*": "likewise",
+    "reductions.constants": "likewise",
+    "activations.silu.backward": "made of simpler operators there, each of which rounds",
+    "activations.mish.backward": "likewise",
+    "recurrent.*": "the fused cells have a kernel for CUDA and XPU alone",
+    "devices.creation": "a backend in Python does not make tensors out of Python's numbers",
+    "optimizers.asgd.*": "likewise",
+    "optimizers.sparseadam.*": "likewise",
+    "training.files": "likewise",
+    "training.autocast*": "it has no autocast",
+    "training.seeds": "it has no random generator",
+    "training.state_dict": "likewise",
+    "training.modes": "likewise",
+}
+"""What the device in other_device/ cannot do, and no check is to blame for."""
+
+
+def test_every_check_keeps_to_the_device_that_it_proves(torch_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if subprocess.run([torch_python, "-c", REGISTERS], capture_output=True, check=False).returncode:
+        pytest.skip("torch takes a backend that is written in Python from 2.9 on")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
+    results: list[dict[str, Any]] = []
+    job = runner.Job(level="quick", devices=("other",), skip=tuple(LACKING))
+    runner.run(torch_python, job, lambda event: results.append(event) if event["event"] == "result" else None)
+    counts = Counter(result["status"] for result in results if result["device"] == "other:0")
+    wrong = [f"{r['id']} {r['dtype']}: {r['detail']}" for r in results if r["status"] not in ("pass", "known", "skip")]
+    assert not wrong
+    assert counts["pass"] > 500
