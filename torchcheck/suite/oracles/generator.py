@@ -79,3 +79,33 @@ def distance(numbers: Sequence[float], law: Callable[[float], float]) -> float:
 def distance_bound(count: int, chance: float = 1e-12) -> float:
     """What the distance exceeds with a probability below `chance` (Dvoretzky, Kiefer, Wolfowitz; Massart 1990)."""
     return math.sqrt(math.log(2.0 / chance) / (2.0 * count))
+
+
+def pairs(source: random.Random, count: int) -> list[float]:
+    """Normal numbers one by one, as fewer than 16 of them (and log_normal_) are drawn: Box and Muller on 53 bits."""
+    found: list[float] = []
+    while len(found) < count:
+        turn, away = _double(source), _double(source)
+        radius, angle = math.sqrt(-2.0 * math.log1p(-away)), 2.0 * math.pi * turn
+        found += [radius * math.cos(angle), radius * math.sin(angle)]
+    return found[:count]
+
+
+def wide_integers(source: random.Random, count: int, low: int, high: int) -> list[int]:
+    """`torch.randint(low, high, (count,))` for ranges from 2^28 on: two words each, the first one high."""
+    return [low + ((_word(source) << 32) | _word(source)) % (high - low) for _ in range(count)]
+
+
+def chosen(source: random.Random, weights: Sequence[float], count: int) -> list[int]:
+    """`torch.multinomial(weights, count, replacement=True)`: 53 bits each, looked up in the running sum."""
+    total, so_far, running = sum(weights), 0.0, []
+    for w in weights:
+        so_far += w
+        running.append(so_far / total)
+    return [next(i for i, edge in enumerate(running) if u <= edge) for u in uniform64(source, count)]
+
+
+def ranked(source: random.Random, weights: Sequence[float], count: int) -> list[int]:
+    """`torch.multinomial(weights, count)`: the largest weights over exponential numbers, the largest first."""
+    scores = [w / -math.log1p(-u) for w, u in zip(weights, uniform64(source, len(weights)))]
+    return sorted(range(len(weights)), key=lambda i: -scores[i])[:count]

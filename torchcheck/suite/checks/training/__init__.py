@@ -6,6 +6,7 @@ from . import convergence as convergence
 from . import data as data
 from . import depth as depth
 from . import distributed as distributed
+from . import draws as draws
 from . import dropout as dropout
 from . import initialisation as initialisation
 from . import randomness as randomness
