@@ -11,3 +11,5 @@ from . import dropout as dropout
 from . import initialisation as initialisation
 from . import randomness as randomness
 from . import reproducibility as reproducibility
+from . import samplers as samplers
+from . import scaling as scaling
