@@ -28,6 +28,14 @@ def test_an_unknown_command_is_wrong_use(torchcheck) -> None:
     assert "instal" in said.err
 
 
+def test_no_command_at_all_shows_the_commands(torchcheck) -> None:
+    said = torchcheck()
+    assert said.code == 2
+    assert said.err.startswith("Usage: torchcheck")
+    assert all(command in said.err for command in COMMANDS)
+    assert "..." not in said.err.partition("Commands:")[2]
+
+
 BAD_MACHINES = {
     "empty": b"",
     "not JSON": b"{'system': 1}",

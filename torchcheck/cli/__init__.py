@@ -21,7 +21,16 @@ ENDINGS = ("SIGTERM", "SIGHUP", "SIGBREAK")
 """Signals that ask to end; no system has them all."""
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Show the commands in the order in which somebody needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="torchcheck")
 def command() -> None:
     """Install the PyTorch that this machine can run, then prove that it trains correctly.

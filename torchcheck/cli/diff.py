@@ -7,7 +7,7 @@ import click
 from torchcheck.cli.options import COMMON, options
 
 
-@click.command("diff")
+@click.command("diff", short_help="Show what differs between two reports.")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", show_default=True)

@@ -17,7 +17,7 @@ OWN = (
 )
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Say what is wrong, why, and the command that mends it.")
 @options(OWN, COMMON)
 def command(**given: object) -> int:
     """Say what is wrong, the evidence, and the command that mends it."""

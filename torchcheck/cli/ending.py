@@ -27,6 +27,9 @@ def explain(error: BaseException, words: list[str]) -> int:
     if isinstance(error, BrokenPipeError):
         silence()
         return Exit.OK
+    if isinstance(error, click.UsageError) and not words:  # from 8.2 on click raises the help of a bare command
+        error.show()
+        return Exit.USAGE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
         error = unwritable(error)  # rich writes by itself
     message, hint, slug, code = _judge(error, words)

@@ -15,7 +15,7 @@ OWN = (
 )
 
 
-@click.command("install")
+@click.command("install", short_help="Install the wheels that this machine can run, and prove them.")
 @options(WHEELS, OWN, COMMON)
 def command(**given: object) -> int:
     """Probe this machine, choose the wheels that it can really run, install them, and prove them.

@@ -13,6 +13,7 @@ import queue
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,7 +74,7 @@ def _follow(argv: list[str], teller: Teller, tail: deque[str]) -> tuple[Told | N
 
     heard: queue.Queue[Event | None] = queue.Queue()
     told: Told | None = None
-    interrupted = False
+    interrupted, began = False, time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="torchcheck-", ignore_cleanup_errors=True) as folder,
         processes.started(argv, env=_environment(), cwd=folder) as process,
@@ -91,7 +92,8 @@ def _follow(argv: list[str], teller: Teller, tail: deque[str]) -> tuple[Told | N
     for thread in threads:
         thread.join(2)
     how = "interrupted" if interrupted else f"with exit code {code}"
-    return told or of_events(teller.events, f"rank 0 was lost before it gave a verdict (torchrun ended {how})"), how
+    why = "interrupted" if interrupted else f"rank 0 was lost before it gave a verdict (torchrun ended {how})"
+    return told or of_events(teller.events, why, round(time.monotonic() - began, 3)), how
 
 
 def _until_the_end(heard: queue.Queue[Event | None], process: processes.Process) -> Iterator[Event]:

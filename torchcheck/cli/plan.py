@@ -12,7 +12,7 @@ OWN = (
 )
 
 
-@click.command("plan")
+@click.command("plan", short_help="Show what install would do and why; change nothing.")
 @options(WHEELS, OWN, COMMON)
 def command(**given: object) -> int:
     """Show what `install` would do and why, and why not the alternatives; changes nothing."""

@@ -22,7 +22,7 @@ OWN = (
 )
 
 
-@click.command("report")
+@click.command("report", short_help="Write the environment report for an issue or an archive.")
 @options(OWN, COMMON)
 def command(**given: object) -> int:
     """Write the environment report: every fact that helps to solve a problem, nothing that identifies you."""

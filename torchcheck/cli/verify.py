@@ -32,7 +32,7 @@ FILES = (
 )
 
 
-@click.command("verify")
+@click.command("verify", short_help="Prove that training is right on this hardware.")
 @options(RUN, FILES, COMMON)
 def command(**given: object) -> int:
     """Prove that training is right on this hardware, in the target's own interpreter.

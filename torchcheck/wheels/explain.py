@@ -93,9 +93,11 @@ def _release(chosen: Candidate, situation: Situation, ordered: list[Candidate]) 
         return
     family = kind(torch.backend)
     newer = [c for c in ordered if c.torch.release > torch.release and kind(c.torch.backend) == family]
+    newer = [c for c in newer if situation.request.wants_backend(c.torch.backend)]
     if not newer:
         where = "what pip is configured with has" if situation.offers.source == "pip" else "there is"
-        yield f"torch {torch.version} is the newest release that {where} for {KINDS[family]}."
+        served = KINDS[family] if situation.request.backend == "auto" else torch.backend
+        yield f"torch {torch.version} is the newest release that {where} for {served}."
         return
     best = max(newer, key=lambda c: (c.torch.release, c.torch.backend == torch.backend, c.refusal is None))
     yield f"Not torch {best.torch.version}: {_why_not(best, chosen, situation)}"

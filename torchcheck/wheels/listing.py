@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -23,6 +22,8 @@ PLATFORMS = (
     (r"win(32)", "windows"),
     (r"macosx_.*_(arm64|x86_64|universal2)", "macos"),
 )
+LONGEST = 16_000
+"""Characters of a tag, and of an anchor's text, that are read."""
 OLD_GLIBC = {"manylinux1": "2.5", "manylinux2010": "2.12", "manylinux2014": "2.17"}
 
 
@@ -64,11 +65,7 @@ def links(body: bytes, kind: str, url: str) -> list[Link]:
             return [link for link in _of_json(json.loads(body), url) if _may_lead(url, link.url)]
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return []
-    page = _Page(url)
-    with contextlib.suppress(AssertionError):  # html.parser's word for a declaration that it does not know
-        page.feed(body.decode("utf-8", errors="replace"))
-        page.close()
-    return [link for link in page.links if _may_lead(url, link.url)]
+    return [link for link in _of_html(body.decode("utf-8", errors="replace"), url) if _may_lead(url, link.url)]
 
 
 def _may_lead(page: str, link: str) -> bool:
@@ -96,31 +93,59 @@ def _of_json(document: dict[str, object], url: str) -> Iterator[Link]:
         )
 
 
-class _Page(HTMLParser):
-    """Collects anchors; what is not well-formed is passed over, as browsers do."""
+def _of_html(page: str, url: str) -> Iterator[Link]:
+    """Collect anchors; what is not well-formed is passed over, as browsers do."""
+    base, inside, start = url, None, 0
+    for name, at, end, text in _tags(page):
+        if name == "base" and (href := _attributes(text).get("href")):
+            base = _joined(base, href) or base
+        elif name == "a":
+            inside, start = _attributes(text), end
+        elif name == "/a" and inside is not None:
+            if (href := inside.get("href")) and (there := _joined(base, href)):
+                yield _link(_plain(_TAG.sub("", page[start:at][:LONGEST])).strip(), there, inside)
+            inside = None
 
-    def __init__(self, url: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.links: list[Link] = []
-        self._base = url
-        self._open: dict[str, str | None] | None = None
-        self._text = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "base" and (href := dict(attrs).get("href")):
-            self._base = _joined(self._base, href) or self._base
-        if tag == "a":
-            self._open, self._text = dict(attrs), ""
+def _tags(page: str) -> Iterator[tuple[str, int, int, str]]:
+    """Give each tag's name ("a", "/a"), where it begins and ends, and what stands in it.
 
-    def handle_data(self, data: str) -> None:
-        self._text += data
+    A reader of our own, since html.parser takes time that grows with the square of what is never closed
+    (https://github.com/python/cpython/issues/135462): whatever this one has read, it does not read again.
+    """
+    at = page.find("<")
+    while at >= 0:
+        end = page.find("-->", at + 4) if page.startswith("<!--", at) else _NAME.match(page, at + 1)
+        if isinstance(end, int):
+            at = page.find("<", end + 3) if end >= 0 else -1
+        elif end is None:
+            at = page.find("<", at + 1)
+        else:
+            close = _INSIDE.match(page, end.end()).end()  # type: ignore[union-attr] - it matches the empty text
+            if page[close : close + 1] != ">":
+                return
+            yield end[0].lower(), at, close + 1, page[end.end() : close]
+            at = page.find("<", close)
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag != "a" or self._open is None:
-            return
-        attributes, self._open = self._open, None
-        if (href := attributes.get("href")) and (url := _joined(self._base, href)):
-            self.links.append(_link(self._text.strip(), url, attributes))
+
+_NAME = re.compile(r"/?[A-Za-z][^\s/>\"']*")
+_INSIDE = re.compile(r"""[^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*""")
+_TAG = re.compile(r"<[^<>]*>")
+_ATTRIBUTE = re.compile(r"""([^\s=/"'>]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
+
+
+def _attributes(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, *values in _ATTRIBUTE.findall(text[:LONGEST]):
+        found.setdefault(name.lower(), _plain("".join(values)))
+    return found
+
+
+def _plain(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a character's number of thousands of digits
+        return text
 
 
 def _joined(base: str, href: str) -> str:
@@ -130,7 +155,7 @@ def _joined(base: str, href: str) -> str:
         return ""
 
 
-def _link(text: str, url: str, attributes: dict[str, str | None]) -> Link:
+def _link(text: str, url: str, attributes: dict[str, str]) -> Link:
     plain, fragment = urldefrag(url)
     digest = re.search(r"sha256=([0-9a-f]{64})", fragment)
     described = attributes.get("data-core-metadata") or attributes.get("data-dist-info-metadata")
@@ -153,8 +178,8 @@ def file_of(link: Link) -> WheelFile | None:
     """Give a link as a wheel's file, None when it is no wheel or was taken back."""
     name = unquote(link.url.rpartition("/")[2])
     name = name if name.endswith(".whl") else link.text
-    if not name.endswith(".whl") or link.yanked:
-        return None
+    if not name.endswith(".whl") or link.yanked or set(name) & set("/\\") or not name.isprintable():
+        return None  # no wheel, taken back, or a name that would be a path
     return WheelFile(name, link.url, link.sha256, link.size, link.requires_python, link.metadata)
 
 

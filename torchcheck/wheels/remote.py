@@ -20,6 +20,7 @@ TAIL = 128 << 10
 """Bytes from the end that are read first: they hold the directory of most wheels."""
 STEP = 64 << 10
 LARGEST_MEMBER = 16 << 20
+LARGEST_SOURCE = 1 << 20
 LARGEST_READ = 64 << 20
 """The directory of a wheel with 15 000 files has 2 MiB."""
 
@@ -194,10 +195,10 @@ def _capabilities(codes: Any) -> bool:
 
 
 def _literals(source: str) -> dict[str, Any]:
-    """Give the module-level names that are bound to literals."""
+    """Give the module-level names that are bound to literals; none of a source that is long or deep beyond sense."""
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(source if len(source) <= LARGEST_SOURCE else "")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # MemoryError: too deeply nested for its stack
         return {}
     found: dict[str, Any] = {}
     for node in tree.body:
