@@ -174,7 +174,8 @@ def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]
         if match and not found & set(row.candidates):
             names = ", ".join(f"{code} ({codes.explain(code).title})" for code in row.candidates)
             seen = (evidence.quote(match), f"Could be: {names}.")
-            yield Finding("cause-unknown", Weight.LIKELY - 1, seen, (row.decide, *_ask_for_facts(evidence)))
+            decide = row.windows if evidence.windows and row.windows else row.decide
+            yield Finding("cause-unknown", Weight.LIKELY - 1, seen, (decide, *_ask_for_facts(evidence)))
             return
     if not findings and evidence.log.text.strip() and (match := evidence.search(FAILURE)):
         yield Finding("cause-unknown", Weight.SUGGESTED, (evidence.quote(match),), _ask_for_facts(evidence))
@@ -189,9 +190,7 @@ def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]
 
 def _ask_for_facts(evidence: Evidence) -> tuple[str, ...]:
     if evidence.given == Facts():
-        return (
-            "torchcheck doctor --log FILE   (on the machine where it failed: then its facts are judged with the text)",
-        )
+        return ("torchcheck doctor --log FILE   (on the machine where it failed, whose facts then count too)",)
     return ()
 
 

@@ -1,7 +1,8 @@
 """What to type: the usual steps of each code, made right for this system, shell and environment.
 
-A step is a command to paste or an action. What stands behind a command in parentheses, after three blanks, becomes a
-comment of the shell, so that the whole line can be pasted. Steps are templates with these placeholders:
+A step is a command to paste or an action. What stands behind a command in parentheses, after three blanks, is said in
+a step of its own before it: not every shell takes comments (zsh at its prompt does not), so that a command stands
+alone. Steps are templates with these placeholders:
 
     {py}           the target interpreter, quoted for the shell
     {pip}          how packages are installed into it: `python -m pip`, `uv pip`, `pipx runpip NAME`
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from torchcheck.doctor.advice import Advised
 
 _PLACE = re.compile(r"\{(\w+)(?: ([^{}]+))?\}")
-_REMARK = re.compile(r" {3}\((.+)\)([^()]*)$")
+_REMARK = re.compile(r" {3}\((.+)\)$")
+_UV = re.compile(r"^uv pip (\w+)")
 
 
 class Remedies:
@@ -42,7 +44,16 @@ class Remedies:
         """Give the steps of a finding, its own or those of its code, ready to paste."""
         usual = finding.fix or tuple(self._of_scope(step) for step in codes.explain(finding.code).fix)
         filled = (self.fill(step) for step in usual if step)
-        return tuple(dict.fromkeys(step for step in filled if step))
+        return tuple(dict.fromkeys(part for step in filled if step for part in self._parts(step)))
+
+    def _parts(self, step: str) -> tuple[str, ...]:
+        """Put what is said of a command before it: "Behind a proxy:", and then the command."""
+        remark = _REMARK.search(step)
+        command = step[: remark.start()] if remark else step
+        executable = self._evidence.facts.python.executable
+        if executable:
+            command = _UV.sub(lambda found: f"{found[0]} --python {self.python.removeprefix('& ')}", command)
+        return (f"{remark[1][0].upper()}{remark[1][1:]}:", command) if remark else (command,)
 
     def fill(self, step: str) -> str:
         """Replace the placeholders of one step; a step with one that has no value here is dropped."""
@@ -55,11 +66,7 @@ class Remedies:
             return given or ""
 
         text = _PLACE.sub(value, step.replace("{{", "\0").replace("}}", "\1"))
-        return "" if missing else self._remarked(text.replace("\0", "{").replace("\1", "}"))
-
-    def _remarked(self, step: str) -> str:
-        sign = "& rem" if self._shell == "cmd" else "#"
-        return _REMARK.sub(lambda found: f"   {sign} {found[1]}{found[2]}", step)
+        return "" if missing else text.replace("\0", "{").replace("\1", "}")
 
     @cached_property
     def scopes(self) -> frozenset[str]:
@@ -118,9 +125,13 @@ class Remedies:
     def python(self) -> str:
         """The interpreter, quoted."""
         executable = self._evidence.facts.python.executable or "python"
-        if re.fullmatch(r"[\w./\\:~+-]+", executable):
-            return executable
-        quoted = f'"{executable}"'
+        return executable if re.fullmatch(r"[\w./\\:~+-]+", executable) else self._quoted(executable)
+
+    def _quoted(self, path: str) -> str:
+        """Quote a path: what sh and PowerShell expand within double quotes needs single ones; cmd knows only double."""
+        single = self._shell != "cmd" and re.search(r"[$`!]", path)
+        inner = path.replace("'", "''" if self._shell == "powershell" else "'\\''") if single else path
+        quoted = f"'{inner}'" if single else f'"{inner}"'
         return f"& {quoted}" if self._shell == "powershell" else quoted
 
     @cached_property

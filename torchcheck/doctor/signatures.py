@@ -254,11 +254,19 @@ SIGNATURES: Final = (
 
 
 class Ambiguous(NamedTuple):
-    """An error text with several causes: who the candidates are, and the command whose answer decides."""
+    """An error text with several causes: who the candidates are, and the command whose answer decides.
+
+    `windows` is the command for Windows, where another one is due; "" there when it is the same.
+    """
 
     pattern: str
     candidates: tuple[str, ...]
     decide: str
+    windows: str = ""
+
+
+# The watchdog's and the GPU's events; it works in PowerShell and in cmd.
+EVENTS: Final = "powershell -NoProfile -Command \"Get-WinEvent -LogName System -MaxEvents 500 | Where-Object ProviderName -match 'nvlddmkm|Display'\""
 
 
 A = Ambiguous
@@ -278,7 +286,7 @@ AMBIGUOUS: Final = (
       '{py} -c "import sysconfig, sys; print(sysconfig.get_platform(), sys.version)"'),
     A(r"libnvidia-ml\.so\.1: cannot open shared object file", ("driver-missing", "gpu-not-visible", "docker-no-toolkit"), "nvidia-smi   (on the host)"),
     A(r"No HIP GPUs are available", ("rocm-permission", "gpu-not-visible", "cuda-visible-devices", "no-gpu"), "ls -l /dev/kfd /dev/dri; id"),
-    A(r"DataLoader worker \(pid\S* [\d, ]+\) exited unexpectedly", ("shm-too-small", "dataloader-spawn-guard", "win-paging-file"), "df -h /dev/shm; sudo dmesg | tail"),
+    A(r"DataLoader worker \(pid\S* [\d, ]+\) exited unexpectedly", ("shm-too-small", "dataloader-spawn-guard", "win-paging-file"), "df -h /dev/shm; sudo dmesg | tail", "systeminfo"),
     A(r"Torch is not able to use GPU", ("cpu-wheel-on-gpu-box", "driver-missing", "driver-too-old", "backend-mismatch", "no-gpu"),
       '{py} -c "import torch; print(torch.__version__, torch.version.cuda); torch.cuda.init()"'),
     A(r"Found no NVIDIA driver", ("driver-missing", "gpu-not-visible", "driver-not-loaded", "no-gpu"), "nvidia-smi"),
@@ -292,20 +300,20 @@ AMBIGUOUS: Final = (
       ("gpu-arch-too-new", "gpu-arch-dropped", "extension-abi-mismatch", "driver-ptx-too-old", "broken-wheel"),
       '{py} -c "import torch; print(torch.__version__, torch.cuda.get_arch_list(), torch.cuda.get_device_capability())"'),
     A(r"unspecified launch failure",
-      ("gpu-hardware-fault", "cuda-unknown-after-suspend", "verify-failed"), "sudo dmesg | grep -i xid"),
+      ("gpu-hardware-fault", "cuda-unknown-after-suspend", "verify-failed"), "sudo dmesg | grep -i xid", EVENTS),
     A(r"an illegal memory access was encountered",
       ("gpu-hardware-fault", "extension-abi-mismatch", "verify-failed"), "torchcheck verify --device cuda"),
     A(r"CUDA unknown error|CUDA error: unknown error",
-      ("cuda-unknown-after-suspend", "gpu-not-visible", "driver-not-loaded"), "ls -l /dev/nvidia-uvm; dmesg | grep -i nvidia | tail"),
-    A(r"the launch timed out and was terminated", ("win-tdr", "gpu-hardware-fault"), "sudo dmesg | grep -i xid"),
+      ("cuda-unknown-after-suspend", "gpu-not-visible", "driver-not-loaded"), "ls -l /dev/nvidia-uvm; sudo dmesg | grep -i nvidia | tail", "nvidia-smi"),
+    A(r"the launch timed out and was terminated", ("win-tdr", "gpu-hardware-fault"), "sudo dmesg | grep -i xid", EVENTS),
     A(r"Torch not compiled with CUDA enabled",
       ("cpu-wheel-on-gpu-box", "conda-cpu-build", "no-gpu"), '{py} -c "import torch; print(torch.__version__, torch.version.cuda)"'),
     A(r"Numpy is not available", ("numpy2-abi", "numpy-missing-or-old"), '{py} -c "import numpy; print(numpy.__version__)"'),
     A(r"DO NOT MATCH THE HASHES",
       ("download-interrupted", "pip-cache-corrupt", "index-server-fault"), "{pip} install --no-cache-dir torch"),
-    A(r"WinError 126\b", ("win-vcredist", "win-dll-load-failed"), "dumpbin /dependents"),
+    A(r"WinError 126\b", ("win-vcredist", "win-dll-load-failed"), "where.exe vcruntime140_1.dll msvcp140.dll   (both must be found)"),
     A(r"CUDA out of memory|HIP out of memory|CUDA error: out of memory", ("gpu-memory-held",), "nvidia-smi"),
-    A(r"\[Errno 12\]|DefaultCPUAllocator: (?:not enough|can't allocate) memory", ("shm-too-small", "pip-memoryerror"), "free -h; df -h /dev/shm"),
+    A(r"\[Errno 12\]|DefaultCPUAllocator: (?:not enough|can't allocate) memory", ("shm-too-small", "pip-memoryerror"), "free -h; df -h /dev/shm", "systeminfo"),
     A(r"^\s*(?:\S+:\s*line \d+:\s*\d+\s*)?Killed\b", ("pip-memoryerror", "torch-import-crash"), "sudo dmesg | grep -i 'killed process'"),
     A(r"Segmentation fault|segfault|\bSIGSEGV\b|0xC0000005|-1073741819\b|\b3221225477\b",
       ("torch-import-crash", "library-path-conflict"), '{py} -X faulthandler -c "import torch"'),

@@ -215,7 +215,10 @@ def torch_missing(e: Evidence) -> Iterator[Finding]:
         Weight.CONFIRMED if told and e.facts.torch.import_ == "missing" else Weight.DECISIVE if told else Weight.PROVEN
     )
     if building and match:
-        fix = ("{install}", "{pip} install --no-build-isolation PACKAGE   (then the build sees the installed torch)")
+        fix = (
+            "{install}",
+            "{pip} install --no-build-isolation PACKAGE   (so that the build sees the torch that is installed)",
+        )
         yield Finding(
             "torch-missing", weight, (*seen, "It was said in pip's isolated build environment."), fix, from_log=True
         )

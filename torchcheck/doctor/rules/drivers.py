@@ -509,5 +509,5 @@ def silent(e: Evidence) -> Iterator[Finding]:
                 "cause-unknown",
                 Weight.LIKELY,
                 ("GPU, driver and build fit, and torch lists no device.", f"Could be: {candidates}."),
-                ('{py} -c "import torch; torch.cuda.init()"   (its message decides: torchcheck doctor --log FILE)',),
+                ('{py} -c "import torch; torch.cuda.init()"   (its message decides: `torchcheck doctor --log`)',),
             )

@@ -43,7 +43,11 @@ def no_memory(e: Evidence) -> Iterator[Finding]:
             *(("Or the file system is mounted noexec.",) if "segment" in match[0] else ()),
             *((f"Free memory of the machine: {free / (1 << 30):.1f} GiB.",) if isinstance(free, int) else ()),
         )
-        decide = ("ulimit -v; ulimit -d   (unlimited is right)", "free -h; cat /sys/fs/cgroup/memory.max", NOEXEC)
+        decide = (
+            "ulimit -v; ulimit -d   (to see the limits of this shell, where unlimited is right)",
+            "free -h; cat /sys/fs/cgroup/memory.max",
+            NOEXEC,
+        )
         yield Finding("cause-unknown", Weight.LIKELY - 1, seen, decide, NO_MEMORY_WHY, from_log=e.handed_in(match))
 
 
@@ -53,7 +57,7 @@ NO_MEMORY = (
     r"OpenBLAS[^\n]{0,60}Memory allocation still failed|OpenBLAS blas_thread_init: pthread_create failed"
 )
 NO_MEMORY_WHY = "The operating system refused memory to the process; torch itself may be whole."
-NOEXEC = '{py} -c "import sys; print(sys.prefix)"   (then `findmnt -T` that folder: noexec must not be there)'
+NOEXEC = '{py} -c "import sys; print(sys.prefix)"   (to see the folder, of which `findmnt -T` must not say noexec)'
 
 
 @rule
@@ -67,7 +71,7 @@ def compiler(e: Evidence) -> Iterator[Finding]:
             ("xcode-select --install",)
             if e.macos
             else (
-                "sudo apt install build-essential   (gcc and g++; Fedora: sudo dnf install gcc-c++)",
+                "sudo apt install build-essential   (for gcc and g++, on Fedora `sudo dnf install gcc-c++`)",
                 "conda install -c conda-forge gxx   (in a conda environment, without root)",
             )
         )

@@ -88,7 +88,7 @@ def _judge(e: Evidence, card: Accelerator, match: re.Match[str] | None) -> Itera
         yield Finding("rocm-arch-unsupported", weight, (*seen, *extra), from_log=bool(match))
         if fits and not e.windows and current is None:
             step = (
-                f"export HSA_OVERRIDE_GFX_VERSION={fits}   (when no newer build has {target}; AMD does not support it)",
+                f"export HSA_OVERRIDE_GFX_VERSION={fits}   (when no newer build has {target}, without AMD's support)",
             )
             yield Finding("rocm-gfx-override", Weight.SUGGESTED, seen, step, from_log=bool(match))
 
