@@ -10,7 +10,7 @@ from typing import Any
 from torchcheck import __version__
 
 SCHEMA = "torchcheck/1"
-_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def envelope(
@@ -56,8 +56,11 @@ def cleaned(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Take away what a terminal would obey: control characters other than newline and tab, and bidi overrides."""
-    return _STEERING.sub("\ufffd", text)
+    """Take away what a terminal would obey, and what no encoding carries.
+
+    That is: control characters other than newline and tab, overrides of the writing direction, lone surrogates.
+    """
+    return _STEERING.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def finite(value: Any) -> Any:

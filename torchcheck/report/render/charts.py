@@ -1,129 +1,119 @@
-"""Pictures for the page: what the checks kept to be drawn, as inline SVG by pygal, without scripts."""
+"""Curves as inline SVG: drawn by pygal, then reduced to lines and numbers, which the page's one style sheet dresses."""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import tostring
+from xml.sax.saxutils import escape
 
-from pygal import XY, HorizontalBar
-from pygal.style import Style
+from pygal import XY
 
 # pygal leaves a finder of the old kind in sys.meta_path (pygal/__init__.py, PluginImportFixer), for map plugins that
 # nobody here uses: every later import of the process would ask it, and warn.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    foreground="currentColor",
-    foreground_strong="currentColor",
-    foreground_subtle="currentColor",
-    opacity=".9",
-    transition="0s",
-    colors=("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#dc2626"),
-    font_family="inherit",
-    legend_font_size=12,
-    label_font_size=11,
-    title_font_size=14,
-    value_font_size=11,
-    guide_stroke_color="#8888",
-    major_guide_stroke_color="#8888",
-)
-COMMON: dict[str, Any] = {"style": STYLE, "js": [], "disable_xml_declaration": True, "pretty_print": False}
-DASHED = {"dasharray": "5,4", "width": 2}
-SVG = "http://www.w3.org/2000/svg"
-
-Figures = Mapping[str, Mapping[str, Any]]
+WIDTH, HEIGHT = 260, 150
+COLOURS = 6
+"""How many the style sheet knows."""
+PLAIN: dict[str, Any] = {"js": [], "disable_xml_declaration": True, "show_legend": False, "show_dots": False}
+SCALES: dict[str, Any] = {"max_scale": 4, "min_scale": 2, "margin": 4, "show_x_guides": False}
+DECADES = 1e3
+"""How far apart the values of a picture are from where on they need a logarithmic axis."""
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_NUMBER = re.compile(r"-?\d+\.\d+")
+Point = tuple[float, float]
 
 
-def charts(figures: Figures, checks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Draw everything that is there to be drawn.
+@dataclass(frozen=True)
+class Curve:
+    """One line of a picture: what torch did, or what is right.
 
-    Args:
-        figures: by check (`id/device/dtype`), what `Context.figure` kept: a list (one curve over its index), an object
-            of lists (curves; with three or more, the first is the abscissa), or `{"measured": x, "bound": y}`.
-        checks: the results, for the time that each took.
-
-    Yields:
-        (topic, title, SVG).
+    Attributes:
+        name: what it is, in a word.
+        points: (x, y) in the order they are joined; at least one, all finite.
+        right: it is the reference, over which the measured one is drawn.
+        group: curves of one group belong together and have one colour.
     """
-    if checks:
-        yield "time", "slowest checks, seconds", _slowest(checks)
-    yield from _margins(figures)
-    for name, kept in figures.items():
-        for title, data in kept.items():
-            curves = _curves(data)
-            if curves:
-                yield name.partition(".")[0], f"{name.partition('/')[0]}: {title}", _lines(curves)
+
+    name: str
+    points: tuple[Point, ...]
+    right: bool = False
+    group: int = 0
 
 
-def _curves(data: Any) -> dict[str, list[tuple[float, float]]]:
-    """Read curves out of a figure; {} when it holds none."""
-    if _numbers(data):
-        return {"": _points(range(len(data)), data)}
-    if not isinstance(data, Mapping):
-        return {}
-    lists = {str(name): values for name, values in data.items() if _numbers(values)}
-    if len(lists) >= 3:
-        first, *others = lists
-        return {name: _points(lists[first], lists[name]) for name in others}
-    return {name: _points(range(len(values)), values) for name, values in lists.items()}
+def lines(curves: Sequence[Curve], together: Iterable[Curve] = ()) -> str:
+    """Draw curves into one picture; the axes also hold those of `together`, which stand beside it."""
+    xs, ys = zip(*(point for curve in (*curves, *together) for point in curve.points), strict=True)
+    far = min(ys) > 0 and max(ys) / min(ys) > DECADES
+    chart = XY(width=WIDTH, height=HEIGHT, range=_range(_scaled(ys, far)), xrange=_range(xs), **PLAIN, **SCALES)
+    chart.x_value_formatter = "{:.3g}".format
+    chart.value_formatter = (lambda value: "10" + f"{value:.0f}".translate(RAISED)) if far else "{:.3g}".format
+    if far:
+        chart.y_labels = _decades(ys)
+    ordered = sorted(curves, key=lambda curve: not curve.right)  # what is right lies beneath
+    for curve in ordered:
+        x, y = zip(*curve.points, strict=True)
+        chart.add(curve.name, list(zip(x, _scaled(y, far), strict=True)))
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(_reduced(chart.render_tree(), ordered))}</svg>'
 
 
-def _numbers(values: Any) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(v, int | float) for v in values)
+def _scaled(values: Sequence[float], far: bool) -> list[float]:
+    """Take logarithms where values lie far apart: pygal's own logarithmic axes would bend the abscissa too."""
+    return [math.log10(value) for value in values] if far else list(values)
 
 
-def _points(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
-    return [(a, b) for a, b in zip(x, y, strict=False) if math.isfinite(a) and math.isfinite(b)]
+def _decades(values: Sequence[float]) -> list[int]:
+    """Give the powers of ten to mark between the least and the largest value: at most five."""
+    low, high = math.ceil(math.log10(min(values))), math.floor(math.log10(max(values)))
+    return list(range(low, high + 1, 1 + (high - low) // 5))
 
 
-def _lines(curves: Mapping[str, list[tuple[float, float]]]) -> str:
-    values = [y for points in curves.values() for _, y in points]
-    wide = bool(values) and min(values) > 0 and max(values) / min(values) > 1e3
-    chart = XY(width=480, height=300, show_dots=False, logarithmic=wide, legend_at_bottom=True, **COMMON)
-    chart.show_legend = any(curves)
-    for i, (name, points) in enumerate(curves.items()):
-        chart.add(name, points, stroke_style=DASHED if i else {"width": 3})
-    return _svg(chart)
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 1, high + 1)
 
 
-def _slowest(checks: Sequence[Mapping[str, Any]], most: int = 12) -> str:
-    slow = sorted(checks, key=lambda c: -c["seconds"])[:most]
-    return _bars({"/".join(filter(None, (c["id"], c["device"], c["dtype"]))): c["seconds"] for c in reversed(slow)})
+def _reduced(tree: Any, curves: Sequence[Curve]) -> Iterator[str]:
+    """Keep the axes, their numbers and the lines; leave out styles, scripts, tooltips and empty groups."""
+    plot = next(node for node in _inside(tree) if node.get("class") == "plot")
+    yield f'<g transform="{plot.get("transform")}">'
+    for group in plot:
+        kinds = str(group.get("class") or "").split()
+        if "axis" in kinds:
+            yield from _axis(group, "y" if "y" in kinds else "x")
+        elif "series" in kinds:
+            curve = curves[int(kinds[1].partition("-")[2])]
+            kind = f"{'r' if curve.right else 't'}{curve.group % COLOURS}"
+            yield from (_path(node, kind) for node in _named(group, "path"))
+    yield "</g>"
 
 
-def _margins(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    """Draw how much of its bound each measured error uses up, by dtype."""
-    used: dict[str, dict[str, float]] = {}
-    for name, kept in figures.items():
-        ident, _, where = name.partition("/")
-        for data in kept.values():
-            if isinstance(data, Mapping) and data.get("bound") and isinstance(data.get("measured"), int | float):
-                share = 100 * data["measured"] / data["bound"]
-                if share <= 100:  # what is beyond its bound stands on top of the page, and would flatten all others
-                    used.setdefault(where, {})[ident] = share
-    for where, bars in used.items():
-        yield "error", f"error in percent of its bound [{where}]", _bars(dict(sorted(bars.items(), reverse=True)))
+def _axis(group: Any, name: str) -> Iterator[str]:
+    yield f'<g class="{name}">'
+    yield from (_path(node, "") for node in _named(group, "path"))
+    for node in _named(group, "text"):
+        yield f'<text x="{float(node.get("x")):.0f}" y="{float(node.get("y")):.0f}">{escape(node.text or "")}</text>'
+    yield "</g>"
 
 
-def _bars(values: Mapping[str, float]) -> str:
-    height = 60 + 22 * len(values)
-    chart = HorizontalBar(width=720, height=height, show_legend=False, print_values=True, spacing=2, **COMMON)
-    chart.value_formatter = lambda value: f"{value:.3g}"
-    chart.x_labels = list(values)
-    chart.add("", [round(v, 4) for v in values.values()])
-    return _svg(chart)
+def _path(node: Any, kind: str) -> str:
+    drawn = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), node.get("d"))
+    return f'<path class="{kind}" d="{drawn}"/>' if kind else f'<path d="{drawn}"/>'
 
 
-def _svg(chart: Any) -> str:
-    """Give the chart's markup without what pygal adds for its own scripts."""
-    tree = chart.render_tree()
-    for parent in list(tree.iter()):
-        for child in list(parent):
-            if child.tag in ("script", f"{{{SVG}}}script") or not isinstance(child.tag, str):
-                parent.remove(child)
-    return tostring(tree, encoding="unicode")
+def _named(group: Any, tag: str) -> Iterator[Any]:
+    return (node for node in _inside(group) if node.tag.rpartition("}")[2] == tag)
+
+
+def _inside(tree: Any) -> Iterator[Any]:
+    """Walk all elements, whichever library made the tree: pygal takes lxml where it is, whose comments differ."""
+    return (node for node in tree.iter() if isinstance(node.tag, str))
+
+
+def finite(x: Iterable[float], y: Iterable[float]) -> tuple[Point, ...]:
+    """Pair what can be drawn."""
+    return tuple((a, b) for a, b in zip(x, y, strict=False) if math.isfinite(a) and math.isfinite(b))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torchcheck.report.document import printable
 from torchcheck.report.render import markdown
 
 ANNOTATION = {"fail": "error", "error": "error", "crash": "error", "timeout": "error", "known": "warning"}
@@ -27,7 +28,7 @@ def summary(data: Mapping[str, Any]) -> str:
 
 def _data(text: str) -> str:
     """Escape a message as the runner's toolkit does."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torchcheck.report.document import printable
+
 Data = Mapping[str, Any]
 BAD = ("fail", "crash", "timeout", "error")
-
-
-ESCAPES = {ord(char): "\\" + char for char in "\\`*_{}[]()#+!|~"} | {ord("<"): "&lt;", ord(">"): "&gt;"}
+ESCAPES = {ord(char): "\\" + char for char in "\\`*_[]#|~$"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+# A name after @ would call somebody to the issue; a space of no width keeps it from that.
+ESCAPES |= {ord("@"): "@&#8203;"}
+URL = re.compile(r"(https://[\w./?=&%#~+-]*[\w/])")
 
 
 def report(data: Data) -> str:
@@ -24,8 +28,13 @@ def report(data: Data) -> str:
 
 def verification(data: Data) -> list[str]:
     """Write a verification: verdict, table by topic, each failure."""
-    counts = ", ".join(f"{n} {status}" for status, n in data["counts"].items() if n)
-    lines = [f"### Verification: {data['verdict'].upper()}", "", f"{counts} on {code(', '.join(data['devices']))}", ""]
+    counts = ", ".join(f"{n} {text(status)}" for status, n in data["counts"].items() if n)
+    lines = [
+        f"### Verification: {text(data['verdict'].upper())}",
+        "",
+        f"{counts} on {code(', '.join(data['devices']))}",
+        "",
+    ]
     bad = [check for check in data["checks"] if check["status"] in BAD or check["status"] == "known"]
     if bad:
         lines += ["| check | device | dtype | status | what was seen | what to do |", "|---|---|---|---|---|---|"]
@@ -37,33 +46,39 @@ def diff(data: Data) -> str:
     """Write what differs between two reports as a table."""
     lines = ["| weight | what | A | B | note |", "|---|---|---|---|---|"]
     for d in data["differences"]:
-        cells = (d["weight"], code(d["path"]), code(d["a"]), code(d["b"]), text(d["note"] or ""))
+        cells = (text(d["weight"]), code(d["path"]), code(d["a"]), code(d["b"]), text(d["note"] or ""))
         lines += ["| " + " | ".join(cells) + " |"]
     return "\n".join(lines) + "\n"
 
 
 def text(value: object) -> str:
-    """Escape what Markdown or HTML would obey, and keep it on one line."""
-    return " ".join(str(value).split()).translate(ESCAPES)
+    """Escape what Markdown or HTML would obey, keep it on one line; addresses of pages stay links."""
+    parts = URL.split(_line(value))
+    return "".join(f"<{part}>" if i % 2 else part.translate(ESCAPES) for i, part in enumerate(parts))
 
 
 def code(value: object) -> str:
-    """Put a value into a code span that it cannot end, also within a table."""
-    line = " ".join(str("none" if value is None else value).split()).replace("|", "\\|")
-    fence = "`"
-    while fence in line:
-        fence += "`"
-    space = " " if "`" in line else ""
-    return f"{fence}{space}{line}{space}{fence}" if line else ""
+    """Write a value as code that it cannot end, also within a table.
+
+    No backslash works in a code span, and a bar in it would end a table's cell: then it is an element.
+    """
+    line = _line("none" if value is None else value)
+    if set(line) & set("`|"):
+        return f"<code>{line.translate(ESCAPES)}</code>"
+    return f"`{line}`" if line else ""
+
+
+def _line(value: object) -> str:
+    return " ".join(printable(str(value)).split())
 
 
 def _cells(check: Data) -> list[str]:
     seen = str(check["detail"] or "")[:500]
     return [
         code(check["id"]),
-        check["device"] or "",
-        check["dtype"] or "",
-        check["status"],
+        text(check["device"] or ""),
+        text(check["dtype"] or ""),
+        text(check["status"]),
         text(seen),
         text(check["hint"] or ""),
     ]
@@ -71,7 +86,7 @@ def _cells(check: Data) -> list[str]:
 
 def _diagnoses(diagnoses: list[Data]) -> Iterator[str]:
     for d in diagnoses:
-        yield f"- **{text(d['title'])}** ({d['severity']}, {code(d['code'])})"
+        yield f"- **{text(d['title'])}** ({text(d['severity'])}, {code(d['code'])})"
         yield from (f"  - seen: {text(item)}" for item in d["evidence"])
         yield from (f"  - fix: {code(item)}" for item in d["fix"])
     yield ""
@@ -81,7 +96,7 @@ def _facts(facts: Data) -> Iterator[str]:
     yield "<details><summary>Environment</summary>"
     yield ""
     for section, members in facts.items():
-        yield f"**{section}**"
+        yield f"**{text(section)}**"
         yield ""
         yield "| | |"
         yield "|---|---|"
