@@ -16,7 +16,7 @@ def present(torch: Any) -> list[str]:
 
 def _kinds(torch: Any) -> list[str]:
     """Name torch's own kinds of device, and the one that a package beside it registered, if one did."""
-    name = getattr(torch._C, "_get_privateuse1_backend_name", lambda: "")()  # noqa: SLF001 - torch has no other way
+    name = getattr(getattr(torch, "_C", None), "_get_privateuse1_backend_name", lambda: "")()
     return [*KINDS, name] if hasattr(torch, name or " ") else [*KINDS]
 
 

@@ -15,6 +15,18 @@ ENUMERATE = "environment.devices"
 PREPARATION = (IMPORT, ENUMERATE)
 EVERYBODY = ("arithmetic", "matmul", "reductions", "backprop", "movement")
 """What every rank proves itself of a CPU that it shares: at the quick level, since each may sit on another core."""
+COMPILING = (
+    "optimizers",
+    "rates",
+    "schedules",
+    *(f"training.*{name}" for name in ("trajectory", "learns", "resuming", "data_parallel")),
+    *(f"training.{name}" for name in ("amp_training", "closed_form", "compile_*", "copies", "gradient_scaler")),
+    *(f"training.{name}" for name in ("modes", "same_seed", "state_dict")),
+    "activations.softsign.double_backward",
+    "autograd.checkpointing",
+    "derivatives.function_transforms",
+)
+"""Checks whose first call makes torch import its compiler (0.5 s, in which nothing is compiled), as optimizers do."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ def is_for_all_ranks(check: Check) -> bool:
 
 
 def items(checks: Iterable[Check], devices: Sequence[str]) -> list[Item]:
-    """Make the items, in the order in which they run.
+    """Make the items, in the order of their checks.
 
     A check for "each" device is repeated on every one, a check for the CPU runs when the CPU is among them, and a
     check that means no device is shown as the CPU's, once.
@@ -78,6 +90,20 @@ def items(checks: Iterable[Check], devices: Sequence[str]) -> list[Item]:
         places = {"each": list(devices), "cpu": cpu, "once": ["cpu"], "rank": [], "ranks": []}[check.devices]
         made += [Item(check, place, dtype) for place in places for dtype in (check.dtypes or (None,))]
     return made
+
+
+def ordered(items: Iterable[Item]) -> list[Item]:
+    """Put items in the order in which they run; a second worker, which has the CPU's alone, comes from the end.
+
+    Accelerators are first. What takes long (it has a limit of its own) stands at either end of the CPU's, never where
+    the two meet; and at the second worker's end is what only one of them should pay for: the compiler's import.
+    """
+
+    def place(item: Item) -> tuple[bool, bool, bool]:
+        compiling, long = matches(item.check.id, COMPILING), item.check.timeout is not None
+        return item.device == "cpu", compiling, long if compiling or item.device != "cpu" else not long
+
+    return sorted(items, key=place)
 
 
 def items_of_ranks(checks: Iterable[Check], device: str) -> list[Item]:

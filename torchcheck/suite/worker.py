@@ -71,20 +71,24 @@ class Worker:
         self.chosen = self.plan.deal(self.chosen, *job.get("share", (0, 1)))
 
     def send(self, event: str, **members: Any) -> None:
-        """Write one event and flush it: the next instruction may be the last."""
+        """Write one event and flush it: the next instruction may be the last. A result waits for what follows it."""
         self.channel.write(json.dumps({"event": event, **members}, default=repr) + "\n")
-        self.channel.flush()
+        if event != "result":  # a start or a goodbye comes at once, and one write wakes the reader half as often as two
+            self.channel.flush()
 
     def work(self) -> None:
         """Import torch, find the devices, and run what is left to run."""
         asked = self.job["devices"]
         self.send("loaded", plan=self._json(self.plan.items(self.chosen, ["cpu"] if asked == ["all"] else asked)))
+        # torch and what it imports later are a million objects that live to the end: going through all of them again
+        # and again costs a tenth of the import and as much as the checks. Their young garbage is still collected.
+        gc.disable()
         torch = self._prepare()
         if torch is None:
             return self.send("bye", poisoned=None)
-        # torch and what it imports later are a million objects that live to the end: going through all of them again
-        # and again for the garbage that checks leave costs as much as the checks. Young garbage is still collected.
+        gc.freeze()
         gc.set_threshold(50_000, 1_000, 1_000)
+        gc.enable()
         devices, lacking = self._devices(torch)
         items = self.plan.items(self.chosen, [*devices, *lacking])
         self.send(
@@ -126,8 +130,7 @@ class Worker:
         return result
 
     def _run_all(self, items: list[Any], torch: Any, lacking: dict[str, str]) -> str | None:
-        # Accelerators first: a second worker, which has the CPU's checks alone, comes from the end.
-        ordered = sorted(items, key=lambda item: item.device == "cpu")
+        ordered = self.plan.ordered(items)
         for item in reversed(ordered) if self.job.get("reverse") else ordered:
             if item.key in self.done or item.check.id in self.plan.PREPARATION:
                 continue

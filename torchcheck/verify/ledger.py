@@ -70,6 +70,7 @@ class Ledger:
         self.plan: dict[Key, Event] = {}
         self.ahead: dict[Key, Event] = {}
         self.done: dict[Key, Event] = {}
+        self._open: set[Key] = set()
         self.greeted = False
         self.notes: list[str] = []
 
@@ -84,6 +85,7 @@ class Ledger:
             if self.greeted:
                 return
             self.plan |= {key_of(item): item for item in hello["plan"]}
+            self._open = self.plan.keys() - self.done.keys()
             self.greeted = True
             self._tell_now({**hello, "plan": list(self.plan.values()), **self._about})
             for event in self._held:
@@ -103,6 +105,7 @@ class Ledger:
             if key in self.done:
                 return
             self.done[key] = result
+            self._open.discard(key)
             if result["status"] not in ("pass", "skip") and key[0] in PREPARATION:
                 self.plan.setdefault(key, result)  # not selected, but it explains why nothing else ran
             self._tell(result)
@@ -124,7 +127,7 @@ class Ledger:
     def left(self) -> bool:
         """Say whether a planned check has no result yet (or whether the plan is not known)."""
         with self._lock:
-            return not self.greeted or any(key not in self.done for key in self.plan)
+            return not self.greeted or bool(self._open)
 
     def imported(self) -> bool:
         """Say whether torch was imported, as far as it was tried."""
