@@ -62,7 +62,7 @@ def test_powershell_calls_a_quoted_program_with_an_ampersand():
     ("system", "shell", "line"),
     [
         ("linux", "", "unset CUDA_VISIBLE_DEVICES"),
-        ("windows", "", "Remove-Item Env:CUDA_VISIBLE_DEVICES"),
+        ("windows", "", "$env:CUDA_VISIBLE_DEVICES = $null"),
         ("windows", "cmd", "set CUDA_VISIBLE_DEVICES="),
     ],
 )

@@ -22,13 +22,18 @@ class Advised:
 
 def advised(evidence: Evidence) -> Advised | None:
     """Ask the planner for the build that this machine can run; None when it has none, or too little is known."""
-    if not evidence.facts.system.os:
+    if not evidence.facts.system.os or _gpu_unknown(evidence):
         return None
     chosen = plan.plan(_planned(evidence.facts), Request(), catalog.offers(evidence.machine.system))
     if not chosen.backend:
         return None
     torch = str(chosen.packages["torch"])
     return Advised(chosen.backend, torch.partition("+")[0], chosen.requirements, chosen.index_url or "")
+
+
+def _gpu_unknown(evidence: Evidence) -> bool:
+    """Say whether nobody has told of a GPU: the planner takes that for none, and a CPU build would be wrong advice."""
+    return evidence.facts.gpus is UNKNOWN and not evidence.machine.accelerators and not evidence.macos
 
 
 def _planned(facts: Facts) -> Facts:

@@ -159,9 +159,19 @@ def _merged(findings: list[Finding]) -> Iterator[Finding]:
         by_code.setdefault(finding.code, []).append(finding)
     for same in by_code.values():
         first = same[0]
-        seen = tuple(dict.fromkeys(line for finding in same for line in finding.seen))
+        seen = _distinct(line for finding in same for line in finding.seen)
         fix = next((finding.fix for finding in same if finding.fix), ())
         yield Finding(first.code, first.weight, seen[:6], fix, first.why, first.severity, any(f.from_log for f in same))
+
+
+def _distinct(lines: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what was said already, also as another part of the same long line."""
+    kept: list[str] = []
+    for line in lines:
+        core = line.removeprefix("text: ")[60:140]
+        if line not in kept and not (len(core) > 40 and any(core in other for other in kept)):
+            kept.append(line)
+    return tuple(kept)
 
 
 def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]:
@@ -172,7 +182,8 @@ def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]
     for row in AMBIGUOUS:
         match = evidence.search(row.pattern)
         if match and not found & set(row.candidates):
-            names = ", ".join(f"{code} ({codes.explain(code).title})" for code in row.candidates)
+            here = [code for code in row.candidates if _possible(code, evidence)]
+            names = ", ".join(f"{code} ({codes.explain(code).title})" for code in here)
             seen = (evidence.quote(match), f"Could be: {names}.")
             decide = row.windows if evidence.windows and row.windows else row.decide
             yield Finding("cause-unknown", Weight.LIKELY - 1, seen, (decide, *_ask_for_facts(evidence)))
@@ -186,6 +197,13 @@ def _undecided(evidence: Evidence, findings: list[Finding]) -> Iterator[Finding]
             ("Too little is known of this machine to judge it.",),
             _ask_for_facts(evidence),
         )
+
+
+def _possible(code: str, evidence: Evidence) -> bool:
+    """Say whether a code of one system can be meant on this one."""
+    system = evidence.facts.system.os
+    other = {"win": "windows", "macos": "macos", "mps": "macos"}.get(code.partition("-")[0], system)
+    return not system or other == system
 
 
 def _ask_for_facts(evidence: Evidence) -> tuple[str, ...]:

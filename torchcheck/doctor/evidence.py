@@ -14,6 +14,9 @@ from torchcheck.doctor.log import Log
 from torchcheck.facts import UNKNOWN, Facts, Gpu
 from torchcheck.wheels.machine import Machine
 
+# What rich draws around a traceback.
+_FRAME = " \t\u2502\u2503|"
+
 
 class Weight(IntEnum):
     """How strong the evidence of a finding is; findings are ranked by it.
@@ -98,7 +101,7 @@ class Evidence:
         """Quote the line of a match as evidence."""
         line = self.log.line_at(match.start())
         at = max(0, line.find(match[0].split("\n")[0]) - 60) if len(line) > 220 else 0
-        return f"text: {line[at : at + 220]}"
+        return f"text: {line[at : at + 220].strip(_FRAME)}"
 
     # The system
 

@@ -10,6 +10,7 @@ alone. Steps are templates with these placeholders:
     {reinstall}    the same trio with pip, from the right index
     {torch}        the installed torch, as a requirement ("torch==2.9.1+cu128")
     {tag} {index}  the backend that is right here, and its index
+    {from_index}   ` --index-url …` of that index; nothing where it cannot be told
     {pair NAME}    the companion NAME that belongs to the installed torch, as a requirement
     {set A=B}      set an environment variable;  {unset A}: remove it
 """
@@ -97,7 +98,7 @@ class Remedies:
         return self._plain(name)
 
     def _plain(self, name: str) -> str | None:
-        evidence, build = self._evidence, self.advised if name in {"tag", "index"} else None
+        evidence, build = self._evidence, self.advised if name in {"tag", "index", "from_index"} else None
         values: dict[str, Callable[[], str | None]] = {
             "py": lambda: self.python,
             "pip": lambda: self.pip,
@@ -106,6 +107,9 @@ class Remedies:
             "torch": lambda: f"torch=={evidence.torch_version}" if evidence.torch_version else "torch",
             "tag": lambda: build.tag if build else "auto",
             "index": lambda: build.index if build and build.index else "https://download.pytorch.org/whl/cpu",
+            "from_index": lambda: (
+                f" --index-url {found}" if (found := build.index if build else self.asked_index) else ""
+            ),
             "installed_index": lambda: self.installed_index,
             "numpy": lambda: '"numpy<2"' if (0,) < evidence.release[:2] < (2, 3) else "numpy",
             "python": lambda: ".".join(map(str, evidence.python)) if evidence.python else "3",
@@ -165,6 +169,12 @@ class Remedies:
         return f"{self.pip} install --force-reinstall {pins}{index}"
 
     @property
+    def asked_index(self) -> str:
+        """The index that pip is configured with, when it is one of PyTorch's."""
+        url = str(self._evidence.facts.pip.index_url or "")
+        return url if "/whl/" in url else ""
+
+    @property
     def installed_index(self) -> str:
         """The index from which the installed torch came."""
         tag = self._evidence.tag
@@ -187,7 +197,7 @@ class Remedies:
         return f"export {name}={value}"
 
     def _unset(self, name: str) -> str:
-        return {"powershell": f"Remove-Item Env:{name}", "cmd": f"set {name}="}.get(self._shell, f"unset {name}")
+        return {"powershell": f"$env:{name} = $null", "cmd": f"set {name}="}.get(self._shell, f"unset {name}")
 
 
 NAMES: Final = {"windows": "Windows", "linux": "Linux", "macos": "macOS", "unix": "Linux, macOS"}

@@ -13,6 +13,7 @@ from torchcheck.wheels import catalog
 
 NOT_COMPILED = r"Torch not compiled with (?:CUDA|XPU|HIP|ROCm) enabled"
 UNAVAILABLE = r"(?:cuda|xpu)\.is_available\(?\)?[^\n]{0,20}\n?[^\n]{0,10}\bFalse\b|_is_compiled\(\)\s*\n?\s*False"
+HAVE_CPU = r"\(you have \d[\d.]*\+cpu\)"  # xFormers, which compares its build with torch's
 USER_SITE = r"[\\/]\.local[\\/]lib[\\/]python|AppData[\\/]Roaming[\\/]Python|[\\/]Library[\\/]Python[\\/]\d"
 SITE = re.compile(r"((?:[A-Za-z]:)?[\\/][^\s'\"<>|:]{0,200}?[\\/](?:site|dist)-packages)", re.IGNORECASE)
 
@@ -36,7 +37,7 @@ def cpu_wheel(e: Evidence) -> Iterator[Finding]:
     """A CPU-only torch on a machine with a usable GPU."""
     if e.macos or e.no_gpus:
         return
-    match, gpus = e.search(NOT_COMPILED) or e.search(UNAVAILABLE), usable_gpus(e)
+    match, gpus = e.search(NOT_COMPILED) or e.search(UNAVAILABLE) or e.search(HAVE_CPU), usable_gpus(e)
     not_compiled = e.search(NOT_COMPILED)
     code = "conda-cpu-build" if _conda_build(e) else "cpu-wheel-on-gpu-box"
     if (

@@ -305,7 +305,7 @@ def _fixed_python(w: Wanted) -> tuple[str, ...]:
     else:
         version = f"3.{tags[-1].removeprefix('cp3')}" if tags else ""
     steps = (
-        (f"uv venv --python {version} .venv   (or with any other Python {version}, which has {w.name} {w.release})",)
+        (f"uv venv --python {version} .venv   (with Python {version}, which has {w.name} {w.release})",)
         if version
         else ()
     )

@@ -65,11 +65,20 @@ def _by_name(e: Evidence, match: re.Match[str], name: str, number: str) -> Itera
         )
         yield Finding("win-dll-load-failed", Weight.SUGGESTED, seen, from_log=True)
     else:
-        yield Finding("win-dll-load-failed", Weight.DECISIVE - 1, seen, from_log=True)
+        fix = SHM if name == "shm.dll" else ()
+        yield Finding("win-dll-load-failed", Weight.DECISIVE - 1, seen, fix, from_log=True)
         if re.search(r"cudnn|cublas|cufft|nvrtc|cudart", name):
             yield Finding("library-path-conflict", Weight.SUGGESTED, seen, from_log=True)
         elif number == "126" and not runtime(e):
             yield Finding("win-vcredist", Weight.SUGGESTED, seen, from_log=True)
+
+
+# shm.dll of 2.3.0 needs a DLL of MKL that a user's installation does not find (pytorch/pytorch/issues/125109).
+SHM = (
+    '{pip} install "torch==2.3.1"   (when torch is 2.3.0, which was mended in 2.3.1)',
+    "py -m venv C:\\v   (or in a fresh environment)",
+    "torchcheck install --python C:\\v\\Scripts\\python.exe",
+)
 
 
 def _fbgemm(e: Evidence, seen: tuple[str, ...]) -> Iterator[Finding]:
