@@ -186,6 +186,8 @@ def quadrants(context: Context) -> None:
     size = [p * p + q * q for p, q in pairs]
     context.close(by_x, [q / s for (_, q), s in zip(pairs, size)], bound=8.0, what="gradient of atan2 by y")
     context.close(by_y, [-p / s for (p, _), s in zip(pairs, size)], bound=8.0, what="gradient of atan2 by x")
+    call: Any
+    rule: Any
     for name, call, rule in (
         ("remainder", torch.remainder, lambda p, q: p % q),
         ("%", lambda p, q: p % q, lambda p, q: p % q),
@@ -194,11 +196,9 @@ def quadrants(context: Context) -> None:
         ("//", lambda p, q: p // q, lambda p, q: p // q),
         ("div, floor", lambda p, q: torch.div(p, q, rounding_mode="floor"), lambda p, q: p // q),
         ("div, trunc", lambda p, q: torch.div(p, q, rounding_mode="trunc"), lambda p, q: float(int(p / q))),
-        ("true division", torch.true_divide, None),
         ("copysign", torch.copysign, math.copysign),
     ):
-        if rule is not None:
-            context.exact(call(x, y), [rule(p, q) for p, q in pairs], what=name)
+        context.exact(call(x, y), [rule(p, q) for p, q in pairs], what=name)
     for name, call, rule in (
         ("round", torch.round, round),
         ("trunc", torch.trunc, math.trunc),

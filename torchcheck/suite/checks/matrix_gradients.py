@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import passes, precision
+from .. import passes, precision, trajectory
 from ..oracles import linear_algebra as algebra
 from ..oracles import matrix_derivatives as rules
 from ..oracles.linear_algebra import Matrix, diagonal, transpose
@@ -170,12 +170,12 @@ def _power(rng: random.Random) -> Problem:
     return Problem([a], product(x, x), g, [rules.inverse(x, back)], size)
 
 
-def _signed(q: Any, r: Any, torch: Any) -> Any:
+def _signed(torch: Any, q: Any, r: Any) -> Any:
     signs = r.detach().diagonal(dim1=-2, dim2=-1).sign()
     return torch.cat((q * signs[:, None, :], r * signs[:, :, None]), -1)
 
 
-def _vectors(values: Any, vectors: Any, torch: Any) -> Any:
+def _vectors(torch: Any, values: Any, vectors: Any) -> Any:
     columns = vectors.mT.unsqueeze(-1)
     return torch.cat((values.unsqueeze(-2), (columns * columns.mT).flatten(-3, -2)), -2)
 
@@ -191,11 +191,11 @@ ROWS: dict[str, tuple[Callable[[random.Random], Problem], Callable[..., Any], bo
     "solve_right": (_right, lambda t, a, b: t.linalg.solve(a, b, left=False), False),
     "cholesky": (_cholesky, lambda t, a: t.linalg.cholesky(a), True),
     "cholesky_upper": (_cholesky, lambda t, a: t.linalg.cholesky(a, upper=True).mT, True),
-    "eigh": (_eigenvectors, lambda t, a: _vectors(*t.linalg.eigh(a), t), True),
+    "eigh": (_eigenvectors, lambda t, a: _vectors(t, *t.linalg.eigh(a)), True),
     "svd": (_polar, lambda t, a: _unitary(t.linalg.svd(a)), False),
     "svd_thin": (_polar, lambda t, a: _unitary(t.linalg.svd(a, full_matrices=False)), False),
     "svdvals": (_singular, lambda t, a: t.linalg.svdvals(a).unsqueeze(-2), False),
-    "qr": (_qr, lambda t, a: _signed(*t.linalg.qr(a), t), False),
+    "qr": (_qr, lambda t, a: _signed(t, *t.linalg.qr(a)), False),
     "lstsq": (_least_squares, lambda t, a, b: t.linalg.lstsq(a, b).solution, False),
     "pinv": (_pseudo_inverse, lambda t, a: t.linalg.pinv(a), False),
     "matrix_exp_small": (_exponential(0.125), lambda t, a: t.linalg.matrix_exp(a), False),
@@ -222,7 +222,7 @@ def differentiates(context: Context, row: Any) -> None:
     torch, rng = context.torch, context.rng()
     problems = [make(rng) for _ in range(PERIOD)]
     inputs = [_stack(context, [p.inputs[i] for p in problems]) for i in range(len(problems[0].inputs))]
-    with precision.full(torch):
+    with precision.full(torch), trajectory.one_thread(torch):
         output = call(torch, *inputs)
         given = _stack(context, [p.upstream for p in problems], grad=False)
         found = torch.autograd.grad(output, inputs, given)

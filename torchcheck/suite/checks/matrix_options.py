@@ -394,7 +394,8 @@ def _judge(
     context: Context, got: Any, right: Sequence[complex], what: str, size: float, *, plain: bool = False
 ) -> None:
     numbers = context.torch.view_as_real(got.resolve_conj()) if got.is_complex() else got
-    flat = [part for v in right for part in (v.real, v.imag)] if got.is_complex() else [complex(v).real for v in right]
+    split = got.is_complex()
+    flat: list[float] = [part for v in right for part in ((v.real, v.imag) if split else (v.real,))]
     # log2(n) butterflies and a scale (Higham §24.1); cancel holds the sum of magnitudes.
     context.close(
         numbers, flat, bound=8.0 * passes.allowance(context), cancel=size, what=what, dtype="float32" if plain else None
@@ -437,6 +438,7 @@ def short_time(context: Context) -> None:
             named.pop("pad_mode")
             back = torch.istft(got, n, length=length, **named)
             context.close(back, x, bound=64.0, cancel=64.0, what=f"istft {mode=} {scale=} {one=}")
+    rule: Any
     for name, rule in (
         ("hann", lambda k, m: 0.5 - 0.5 * math.cos(2 * math.pi * k / m)),
         ("hamming", lambda k, m: 0.54 - 0.46 * math.cos(2 * math.pi * k / m)),

@@ -36,7 +36,7 @@ def _loss(context: Context, p: Any, gradient: list[float] | None = None) -> Any:
 
 @check(oracle=POWERS, level="quick", dtypes=("float32",))
 def scale_policy(context: Context) -> None:
-    """The scale grows by its factor after its interval of good steps, backs off by its own, and resumes from a state."""
+    """The scale grows by its factor after its interval of good steps, backs off by its own, and resumes."""
     scaler = _scaler(context, init_scale=256.0, growth_factor=4.0, backoff_factor=0.25, growth_interval=3)
     p = _parameter(context)
     optimizer = context.torch.optim.SGD([p], lr=0.5)
