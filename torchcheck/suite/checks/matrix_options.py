@@ -446,6 +446,6 @@ def short_time(context: Context) -> None:
         ("bartlett", lambda k, m: 1 - abs(2 * k / m - 1)),
     ):
         for periodic in (True, False):
-            right = [rule(k, 9 if periodic else 8) for k in range(9)]
+            shape_ = [rule(k, 9 if periodic else 8) for k in range(9)]
             got = getattr(torch, f"{name}_window")(9, periodic=periodic, dtype=context.dtype, device=context.device)
-            context.close(got, right, bound=16.0, cancel=4.0, what=f"{name} window, periodic={periodic}")
+            context.close(got, shape_, bound=16.0, cancel=4.0, what=f"{name} window, periodic={periodic}")
