@@ -111,3 +111,11 @@ def test_nobody_is_told_to_install_a_package_named_torchcheck():
     assert not [
         step for code in all_codes() for _, step in code.fix if "sudo pip" in step or "--extra-index-url" in step
     ]
+
+
+def test_a_cpu_build_is_not_advised_where_nobody_told_of_a_gpu():
+    unknown = {"system": {"os": "linux"}, "packages": {"torch": "2.0.1"}, "torch": {"import": "error"}}
+    log = "ValueError: libcublas.so.*[0-9] not found in the system path"
+    assert not [step for step in fix(unknown, log) if "cpu" in step]
+    assert fix(unknown, log)[0] == "torchcheck install"
+    assert "torchcheck install --backend cpu" in fix(unknown | {"gpus": []}, log)[0]

@@ -130,6 +130,12 @@ def _system(text: str) -> dict[str, Any]:
         system |= {"libc": "musl"} if hinted[2].startswith("musllinux") else {}
     if machine:
         system.setdefault("machine", machine[1])
+    channel = re.search(r"https://(?:conda|repo)\.anaconda\.(?:org|com)/\S+/(linux|osx|win)-(\w+)", text)
+    if channel:
+        system["os"] = {"osx": "macos", "win": "windows"}.get(channel[1], channel[1])
+        system.setdefault("machine", {"64": "x86_64", "32": "x86"}.get(channel[2], channel[2]))
+    if re.search(r"64 bit \(ARM64\)\] on win32", text):
+        system |= {"os": "windows", "machine": "arm64"}
     if re.search(r"microsoft-standard(?:-WSL2)?|/mnt/wsl|/usr/lib/wsl/", text):
         system |= {"wsl": True, "os": "linux"}
     if re.search(
@@ -230,7 +236,7 @@ def _packages(text: str) -> dict[str, str]:
 def _environment(text: str) -> dict[str, str]:
     env: dict[str, str] = {}
     for name, value in re.findall(r"\b((?:CUDA|HIP|ROCR)_VISIBLE_DEVICES)['\"]?\]?\s*=\s*['\"]?(-?[\w,-]*)", text):
-        if name not in env and not value.isidentifier():
+        if name not in env and (value == "NoDevFiles" or not value.isidentifier()):
             env[name] = value
     found = re.search(r"\bLD_LIBRARY_PATH=([^\s'\"]+)", text)
     env |= {"LD_LIBRARY_PATH": found[1]} if found else {}

@@ -235,6 +235,7 @@ SIGNATURES: Final = (
     S("cuda-forward-compat", r"\berror\s*[=:(]?\s*\(?804\)?\b|failure 804\b", "oobabooga/textgen/issues/4407"),
     S("cuda-forward-compat", r"forward compatibility was attempted on non supported HW|cudaErrorCompatNotSupportedOnDevice", "NVIDIA/nvidia-docker/issues/1294"),
     S("gpu-not-visible", r"NVML: Insufficient Permissions", "printed by nvidia-smi", systems="l"),
+    S("gpu-not-visible", r"GPU access blocked by the operating system", "microsoft/WSL/issues/9938", systems="l"),
     S("gpu-not-visible", r"Failed to initialize NVML: Unknown Error", "printed by nvidia-smi", systems="l"),
     S("driver-missing", r"nvidia-container-cli: [^\n]{0,60}load library failed: libnvidia-ml\.so\.1", "printed by nvidia-container-cli", Weight.LIKELY, "l"),
     S("shm-too-small", r"killed by signal: Bus error|[Bb]us error encountered in worker|\bSIGBUS\b", "pytorch/pytorch/issues/16979"),

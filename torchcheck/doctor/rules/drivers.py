@@ -13,11 +13,11 @@ from torchcheck.wheels.machine import Accelerator
 
 NO_DRIVER = (
     r"Found no NVIDIA driver|nvidia-smi['\"\]]?:? (?:command )?not found|no devices? (?:were|was) found|"
-    r"['\"]?nvidia-smi['\"]? is not recognized"
+    r"['\"]?nvidia-smi['\"]? is not recognized|couldn'?t find libnvidia-ml\.so"
 )
 NO_GPU = (
     r"No CUDA GPUs are available|no CUDA-capable device is detected|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE|"
-    r"No HIP GPUs are available|CUDA error: invalid device ordinal"
+    r"No HIP GPUs are available|CUDA error: invalid device ordinal|hipErrorNoDevice|no ROCm-capable device is detected"
 )
 NOT_TALKING = r"couldn'?t communicate with the NVIDIA driver"
 NO_KERNEL = r"no kernel image is available|cudaErrorNoKernelImageForDevice|CUDA_ERROR_NO_BINARY_FOR_GPU"

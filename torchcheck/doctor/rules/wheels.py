@@ -96,14 +96,19 @@ def _known_elsewhere(release: str) -> bool | None:
     return False if any(catalog.pythons(system, release) for system in catalog.systems()) else None
 
 
+NOTHING_FITS = (
+    "No matching distribution",
+    "Could not find a version that satisfies the requirement torch",
+    "not a supported wheel",
+    "for the current platform",
+    "not available from current channels",
+)
+
+
 @rule
 def python_bits(e: Evidence) -> Iterator[Finding]:
     """This Python is a 32-bit program."""
-    trouble = (
-        bool(wanted(e))
-        or e.facts.torch.import_ == "missing"
-        or e.says("No matching distribution", "not a supported wheel", "for the current platform")
-    )
+    trouble = bool(wanted(e)) or e.facts.torch.import_ == "missing" or e.says(*NOTHING_FITS)
     if e.facts.python.bits == 32 and (trouble or not e.log.text):
         yield Finding(
             "no-wheel-32bit-python",
@@ -119,11 +124,7 @@ def processor_family(e: Evidence) -> Iterator[Finding]:
     machine = str(e.facts.system.machine or "").lower()
     hopeless = machine and machine not in SUPPORTED
     on_arm = e.windows and machine in {"arm64", "aarch64"}
-    trouble = (
-        bool(wanted(e))
-        or e.facts.torch.import_ == "missing"
-        or e.says("No matching distribution", "not a supported wheel", "for the current platform")
-    )
+    trouble = bool(wanted(e)) or e.facts.torch.import_ == "missing" or e.says(*NOTHING_FITS)
     if (hopeless or on_arm) and e.facts.torch.import_ != "ok" and (trouble or not e.log.text):
         yield Finding(
             "no-wheel-arch",
@@ -313,6 +314,9 @@ def _fixed_python(w: Wanted) -> tuple[str, ...]:
 
 
 def _old_pip(e: Evidence) -> bool:
+    """Say whether this pip does not know the tags of Linux wheels (manylinux_2_28 needs 20.3); Windows has none such."""
+    if e.windows and numbers(str(e.facts.python.pip)) >= (10,):
+        return False
     return bool(e.facts.python.pip) and numbers(str(e.facts.python.pip)) < (20, 3)
 
 
