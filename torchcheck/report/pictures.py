@@ -49,7 +49,7 @@ TOPICS = (
         "Rate over the steps, for two parameter groups, over the closed form of its schedule.",
         r"(?:schedules\.(\w+)\.follows|rates\.warmup)",
     ),
-    Topic("Other curves", "What further checks kept.", r"(.+)"),
+    Topic("Other curves", "What further checks kept.", r"(?s:(.*))"),
 )
 
 

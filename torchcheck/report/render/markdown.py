@@ -10,6 +10,7 @@ from torchcheck.report.document import printable
 
 Data = Mapping[str, Any]
 BAD = ("fail", "crash", "timeout", "error")
+EMPTY = "(empty)"
 ESCAPES = {ord(char): "\\" + char for char in "\\`*_[]#|~$"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
 # A name after @ would call somebody to the issue; a space of no width keeps it from that.
 ESCAPES |= {ord("@"): "@&#8203;"}
@@ -86,7 +87,7 @@ def _cells(check: Data) -> list[str]:
 
 def _diagnoses(diagnoses: list[Data]) -> Iterator[str]:
     for d in diagnoses:
-        yield f"- **{text(d['title'])}** ({text(d['severity'])}, {code(d['code'])})"
+        yield f"- **{text(d['title']) or EMPTY}** ({text(d['severity'])}, {code(d['code'])})"
         yield from (f"  - seen: {text(item)}" for item in d["evidence"])
         yield from (f"  - fix: {code(item)}" for item in d["fix"])
     yield ""
@@ -96,7 +97,7 @@ def _facts(facts: Data) -> Iterator[str]:
     yield "<details><summary>Environment</summary>"
     yield ""
     for section, members in facts.items():
-        yield f"**{text(section)}**"
+        yield f"**{text(section) or EMPTY}**"
         yield ""
         yield "| | |"
         yield "|---|---|"
