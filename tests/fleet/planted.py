@@ -632,3 +632,382 @@ def checkpoint_of_shards_shifted(torch, rank, world):
                 value.to_local().copy_(value.to_local().roll(1, 0))
 
     after(checkpoint, "load", change)
+
+
+# A second set, written when the checks had been made to notice all of the above.
+
+
+@fault
+def minimum_is_maximum_on_one_rank(torch, rank, world):
+    """One rank takes the maximum for the minimum in what it gets."""
+    distributed = torch.distributed
+
+    def reduce(original, tensor, op=distributed.ReduceOp.SUM, *args, **kw):
+        own = tensor.clone()
+        work = original(tensor, op, *args, **kw)
+        if op == distributed.ReduceOp.MIN and rank == world - 1:
+            if work is not None:
+                work.wait()
+            torch.maximum(own, tensor, out=tensor)
+        return work
+
+    wrap(distributed, "all_reduce", reduce)
+
+
+@fault
+def product_without_the_sign(torch, rank, world):
+    """A product loses its sign."""
+
+    def change(_, tensor, op=torch.distributed.ReduceOp.SUM, *args, **kw):
+        if op == torch.distributed.ReduceOp.PRODUCT:
+            tensor.abs_()
+
+    after(torch.distributed, "all_reduce", change)
+
+
+@fault
+def xor_is_or(torch, rank, world):
+    """BXOR gives BOR."""
+    ops = torch.distributed.ReduceOp
+
+    def reduce(original, tensor, op=ops.SUM, *args, **kw):
+        return original(tensor, ops.BOR if op == ops.BXOR else op, *args, **kw)
+
+    wrap(torch.distributed, "all_reduce", reduce)
+
+
+@fault
+def one_element_in_ten_thousand(torch, rank, world):
+    """One element in 10,000 of a sum is off by one on rank 1."""
+
+    def change(work, tensor, *args, **kw):
+        if rank == 1 and tensor.numel() > 9_999 and work is None:
+            tensor.view(-1)[9_999] += 1
+
+    after(torch.distributed, "all_reduce", change)
+
+
+@fault
+def stale_buffer(torch, rank, world):
+    """The second of two sums of one size gives the first one's result again."""
+    held = {}
+
+    def change(work, tensor, *args, **kw):
+        if work is None and tensor.numel() > 1000:
+            key = (tensor.shape, tensor.dtype)
+            if key in held:
+                tensor.copy_(held[key])
+            held.setdefault(key, tensor.clone())
+
+    after(torch.distributed, "all_reduce", change)
+
+
+@fault
+def offset_views(torch, rank, world):
+    """A part of a tensor behind an offset is reduced from the beginning of its memory."""
+
+    def reduce(original, tensor, *args, **kw):
+        if tensor.storage_offset():
+            tensor = tensor.as_strided(tensor.shape, tensor.stride(), 0)
+        return original(tensor, *args, **kw)
+
+    wrap(torch.distributed, "all_reduce", reduce)
+
+
+@fault
+def broadcast_objects_shortened(torch, rank, world):
+    """broadcast_object_list cuts long texts."""
+
+    def change(_, objects, *args, **kw):
+        objects[:] = [o[:-1] if isinstance(o, str) and len(o) > 2 and rank else o for o in objects]
+
+    after(torch.distributed, "broadcast_object_list", change)
+
+
+@fault
+def gather_to_first(torch, rank, world):
+    """gather has the parts of the first two ranks in each other's place."""
+
+    def change(_, tensor, parts=None, *args, **kw):
+        if parts:
+            held = parts[0].clone()
+            parts[0].copy_(parts[1])
+            parts[1].copy_(held)
+
+    after(torch.distributed, "gather", change)
+
+
+@fault
+def uneven_parts_even(torch, rank, world):
+    """all_to_all_single with uneven parts leaves the last element of each rank's result."""
+
+    def change(_, out, given, outs=None, ins=None, *args, **kw):
+        if outs:
+            out[-1:] = 0
+
+    after(torch.distributed, "all_to_all_single", change)
+
+
+@fault
+def coalesced_messages_swapped(torch, rank, world):
+    """Messages in one batch reach the other neighbour."""
+    distributed = torch.distributed
+
+    def swapped(original, posted, *args, **kw):
+        if len(posted) == 2 and posted[0].op is distributed.irecv:
+            posted = posted[::-1]
+        works = original(posted, *args, **kw)
+        for work in works:
+            work.wait()
+        for one in posted:
+            if one.op is distributed.irecv and one.tensor.numel() > 2:
+                one.tensor.copy_(one.tensor.roll(1))
+        return []
+
+    wrap(distributed, "batch_isend_irecv", swapped)
+
+
+@fault
+def subgroup_of_one_more(torch, rank, world):
+    """A new group has the rank after its last member in the last one's place."""
+
+    def change(original, ranks=None, *args, **kw):
+        if ranks and 1 < len(ranks) < world and ranks[-1] - 1 not in ranks:
+            ranks = [*ranks[:-1], ranks[-1] - 1]
+        return original(ranks, *args, **kw)
+
+    wrap(torch.distributed, "new_group", change)
+
+
+@fault
+def group_rank_of_the_whole(torch, rank, world):
+    """get_rank gives the number in the whole for any group."""
+    wrap(torch.distributed, "get_rank", lambda original, group=None: original())
+
+
+@fault
+def ddp_forgets_accumulated(torch, rank, world):
+    """What no_sync gathered is lost in the next step."""
+    ddp = torch.nn.parallel.DistributedDataParallel
+
+    def forward(original, self, *args, **kw):
+        if self.require_backward_grad_sync and torch.is_grad_enabled():
+            for parameter in self.module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+        return original(self, *args, **kw)
+
+    wrap(ddp, "forward", forward)
+
+
+@fault
+def ddp_skips_small(torch, rank, world):
+    """DDP does not bring together gradients of fewer than 40 elements."""
+
+    def hook(_, bucket):
+        own = [gradient.clone() for gradient in bucket.gradients()]
+
+        def back(done):
+            out = done.value()[0] / world
+            start = 0
+            for gradient in own:
+                if gradient.numel() < 40:
+                    out[start : start + gradient.numel()] = gradient.flatten()
+                start += gradient.numel()
+            return out
+
+        return torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(back)
+
+    hooked(torch, hook)
+
+
+@fault
+def ddp_one_rank_keeps_its_gradient(torch, rank, world):
+    """One rank keeps its own gradient."""
+    if rank != 1:
+        return
+
+    def hook(_, bucket):
+        own = bucket.buffer().clone()
+        future = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+        return future.then(lambda done: done.value()[0].copy_(own))
+
+    hooked(torch, hook)
+
+
+@fault
+def ddp_last_step_again(torch, rank, world):
+    """From the third step on a gradient is the mean of this step and the last."""
+    held = {}
+
+    def hook(_, bucket):
+        def back(done):
+            out = done.value()[0] / world
+            key = bucket.index()
+            count, last = held.get(key, (0, out))
+            held[key] = (count + 1, out.clone())
+            return (out + last) / 2 if count >= 2 and last.shape == out.shape else out
+
+        return torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future().then(back)
+
+    hooked(torch, hook)
+
+
+@fault
+def optimizer_parts_drift(torch, rank, world):
+    """ZeroRedundancyOptimizer steps with half the rate on all ranks but the first."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    def change(_, self, *args, **kw):
+        step = self.optim.step
+
+        def half(*a, **k):
+            before = [p.detach().clone() for group in self.optim.param_groups for p in group["params"]]
+            result = step(*a, **k)
+            with torch.no_grad():
+                for p, old in zip([p for g in self.optim.param_groups for p in g["params"]], before, strict=True):
+                    p.copy_((p + old) / 2)
+            return result
+
+        if rank:
+            self.optim.step = half
+
+    after(ZeroRedundancyOptimizer, "__init__", change)
+
+
+@fault
+def fsdp_weights_stale(torch, rank, world):
+    """FSDP2 computes with the weights of the first step for ever."""
+    from torch.distributed.fsdp._fully_shard import _fsdp_param
+
+    held = {}
+
+    def gathered(original, self, *args, **kw):
+        result = original(self, *args, **kw)
+        for index, out in enumerate(self.all_gather_outputs):
+            key = (id(self), index)
+            if key in held:
+                out.copy_(held[key])
+            else:
+                held[key] = out.clone()
+        return result
+
+    wrap(_fsdp_param.FSDPParam, "init_unsharded_param", gathered)
+
+
+@fault
+def fsdp_gradient_of_own_batch(torch, rank, world):
+    """FSDP2 leaves out the last rank's gradient."""
+    if rank == world - 1:
+        backward = torch.Tensor.backward
+
+        def scaled(self, *args, **kw):
+            return backward(self * 0 if _in_fsdp() else self, *args, **kw)
+
+        def _in_fsdp():
+            import sys
+
+            frame = sys._getframe(1)
+            while frame:
+                if frame.f_code.co_name.startswith("fsdp2"):
+                    return True
+                frame = frame.f_back
+            return False
+
+        torch.Tensor.backward = scaled
+
+
+@fault
+def rowwise_without_sum(torch, rank, world):
+    """A row-parallel layer gives the rank's own part of the output."""
+    from torch.distributed.tensor import DTensor
+
+    def move(original, self, mesh=None, placements=None, **kw):
+        if any(p.is_partial() for p in self.placements):
+            return DTensor.from_local(self.to_local(), self.device_mesh, placements, run_check=False)
+        return original(self, mesh, placements, **kw)
+
+    wrap(DTensor, "redistribute", move)
+
+
+@fault
+def shards_last_rank_empty(torch, rank, world):
+    """Redistributing from rows to columns leaves the last column at zero."""
+    from torch.distributed.tensor import DTensor
+
+    def move(original, self, *args, **kw):
+        result = original(self, *args, **kw)
+        if rank == world - 1 and result.to_local().dim() == 2 and any(p.is_shard(1) for p in result.placements):
+            local = result.to_local()
+            if local.numel():
+                local.data[:, -1] = 0
+        return result
+
+    wrap(DTensor, "redistribute", move)
+
+
+@fault
+def checkpoint_of_the_step(torch, rank, world):
+    """Loading a checkpoint leaves plain numbers as they were."""
+    from torch.distributed import checkpoint
+
+    def load(original, state, *args, **kw):
+        held = {name: value for name, value in state.items() if isinstance(value, int)}
+        original(state, *args, **kw)
+        state.update(held)
+
+    wrap(checkpoint, "load", load)
+
+
+@fault
+def checkpoint_of_the_first_alone(torch, rank, world):
+    """A checkpoint holds what rank 0 has, also for the others."""
+    from torch.distributed import checkpoint
+
+    def save(original, state, *args, **kw):
+        if rank:
+            state = {
+                n: torch.zeros_like(v) if torch.is_tensor(v) and type(v) is torch.Tensor else v
+                for n, v in state.items()
+            }
+        return original(state, *args, **kw)
+
+    wrap(checkpoint, "save", save)
+
+
+@fault
+def sampler_pads_with_the_first(torch, rank, world):
+    """A sampler fills up uneven parts with the first sample again and again, in place of the next ones."""
+    sampler = torch.utils.data.distributed.DistributedSampler
+
+    def indices(original, self):
+        return iter([0 if index == len(self.dataset) - 1 else index for index in original(self)])
+
+    wrap(sampler, "__iter__", indices)
+
+
+@fault
+def sampler_seed_per_rank(torch, rank, world):
+    """Each rank shuffles by a seed of its own: samples come twice, or never."""
+    sampler = torch.utils.data.distributed.DistributedSampler
+
+    def change(_, self, *args, **kw):
+        self.seed += rank
+
+    after(sampler, "__init__", change)
+
+
+@fault
+def functional_sum_as_mean(torch, rank, world):
+    """A functional sum is a mean."""
+    from torch.distributed import _functional_collectives as functional
+
+    wrap(functional, "all_reduce", lambda original, tensor, *args, **kw: original(tensor, *args, **kw) / world)
+
+
+@fault
+def gradient_of_broadcast(torch, rank, world):
+    """The gradient of a broadcast does not come back to its source."""
+    from torch.distributed.nn import functional
+
+    functional._Broadcast.backward = staticmethod(lambda ctx, grad: (None, None, grad))

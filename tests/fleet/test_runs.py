@@ -199,7 +199,7 @@ def test_a_torchrun_that_is_killed_leaves_rank_0s_document_and_the_others_words(
     assert ran.document["exit_code"] == 1
     assert "its launcher is gone" in ran.checks["distributed.ranks"]["detail"]
     assert "rank 1 of 2: no verdict of all ranks: its launcher is gone" in ran.err
-    assert not watcher.is_running()
+    assert not watcher.is_running() or watcher.status() == psutil.STATUS_ZOMBIE
     assert not await_none_left()
 
 

@@ -28,6 +28,7 @@ class Meeting:
         self.store = store
         self.rank = rank
         self.world = world
+        self.asks = hasattr(store, "check")
 
     @classmethod
     def connect(cls, torch: Any, place: dict[str, Any], patience: float) -> Meeting:
@@ -38,7 +39,29 @@ class Meeting:
 
     def write(self, key: str, value: Any) -> None:
         """Put a JSON-able value there for all."""
-        self.store.set(key, zlib.compress(json.dumps(value, default=repr).encode()))
+        self._put(key, zlib.compress(json.dumps(value, default=repr).encode()))
+
+    def _put(self, key: str, value: bytes | str) -> None:
+        self.store.set(key, value)
+        if not self.asks:
+            self.store.add(f"{key}#", 1)
+
+    def _has(self, key: str) -> bool:
+        return bool(self.store.check([key])) if self.asks else self.store.add(f"{key}#", 0) > 0
+
+    def _wait(self, key: str, seconds: float) -> bool:
+        """Wait until a value is there, or for some seconds; a RuntimeError says not yet, or that the store is gone.
+
+        Before it had `check` (torch 2.1), a TCPStore whose `wait` ended without the value took the late answer for that
+        of the next question.
+        """
+        if self.asks:
+            self.store.wait([key], timedelta(seconds=seconds))
+            return True
+        until = time.monotonic() + seconds
+        while not self._has(key) and time.monotonic() < until:
+            time.sleep(_POLL)
+        return self._has(key)
 
     def read(self, keys: list[str]) -> list[Any]:
         """Read values that are there."""
@@ -56,12 +79,12 @@ class Meeting:
 
     def at(self, where: str) -> None:
         """Say what this rank is about to do; whoever waits sees that it lives."""
-        self.store.set(f"at/{self.rank}", where)
+        self._put(f"at/{self.rank}", where)
         self.store.add("beats", 1)
 
     def report(self, report: dict[str, Any]) -> None:
         """Hand in what this rank found."""
-        again = self.store.check([f"report/{self.rank}"])
+        again = self._has(f"report/{self.rank}")
         self.write(f"report/{self.rank}", report)
         if not again:
             self.store.add("report", 1)
@@ -74,7 +97,7 @@ class Meeting:
         """
         self._await_all(topic, patience)
         ranks = range(self.world)
-        there = [rank for rank in ranks if self.store.check([f"{topic}/{rank}"])]
+        there = [rank for rank in ranks if self._has(f"{topic}/{rank}")]
         values = self.read([f"{topic}/{rank}" for rank in there])
         missing = {rank: self._last_seen(rank) for rank in set(ranks) - set(there)}
         return dict(zip(there, values)), missing
@@ -94,7 +117,7 @@ class Meeting:
 
     def _last_seen(self, rank: int) -> str:
         key = f"at/{rank}"
-        return bytes(self.store.get(key)).decode() if self.store.check([key]) else ""
+        return bytes(self.store.get(key)).decode() if self._has(key) else ""
 
     def tell(self, key: str, value: Any) -> None:
         """Let rank 0 say something that all wait for ("go", "verdict")."""
@@ -104,13 +127,17 @@ class Meeting:
         """Wait for what rank 0 tells, as long as anybody makes progress; None when rank 0 is lost."""
         seen, since = self._progress(), time.monotonic()
         while seen is not None and time.monotonic() - since < patience:
-            with contextlib.suppress(RuntimeError):  # not yet, or the store is gone: the next question tells
-                self.store.wait([key], timedelta(seconds=min(5.0, patience)))
+            if self._wait_or_lose(key, min(5.0, patience)):
                 return self.read([key])[0]
             now = self._progress()
             if now != seen:
                 seen, since = now, time.monotonic()
         return None
+
+    def _wait_or_lose(self, key: str, seconds: float) -> bool:
+        with contextlib.suppress(RuntimeError):
+            return self._wait(key, seconds)
+        return False
 
     def _progress(self) -> tuple[int, int] | None:
         try:
@@ -133,7 +160,7 @@ class Meeting:
         if outcome:
             self.store.add(f"{outcome}/{step}", 1)
         if self.store.add(f"came/{step}", 1) >= self.world:
-            self.store.set(f"all/{step}", "1")
+            self._put(f"all/{step}", "1")
         if not self._await_key(f"all/{step}", patience):
             return "lost"
         raised, skipped = self.store.add(f"raised/{step}", 0), self.store.add(f"skipped/{step}", 0)
@@ -142,8 +169,7 @@ class Meeting:
     def _await_key(self, key: str, patience: float) -> bool:
         until = time.monotonic() + patience
         while time.monotonic() < until:
-            with contextlib.suppress(RuntimeError):  # not yet, or the store is gone: the next question tells
-                self.store.wait([key], timedelta(seconds=min(5.0, patience)))
+            if self._wait_or_lose(key, min(5.0, patience)):
                 return True
             if self._progress() is None:
                 return False
@@ -159,7 +185,7 @@ class Meeting:
         last = self.store.add("said", 0)
         keys = [f"said/{number}" for number in range(heard + 1, last + 1)]
         for index, key in enumerate(keys):
-            if not self.store.check([key]):  # announced, and not there yet: next time
+            if not self._has(key):  # announced, and not there yet: next time
                 keys, last = keys[:index], heard + index
                 break
         entries = self.read(keys)

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 PACKAGE = __name__.rpartition(".")[0]
 
-# A kernel that a torch never had is no defect of the machine: ATen's wording for a dtype, and the backends' for an op.
+# A kernel that a torch never had is no defect of the machine: ATen's wording for a dtype, the backends' for an op, and
+# gloo's for a collective or a dtype that only later versions have.
 _LACKING = re.compile(
     r"not implemented for '(?:Half|BFloat16|Complex\w+|Bool|Byte|Char|Short)'"
     r"|not currently (?:implemented|supported) (?:for|on) the (?:MPS|XPU) "
+    r"|no support for \w+ in Gloo|ProcessGroup\w+ does not support \w+|Backend gloo ?does not support \w+"
+    r"|^RuntimeError: Invalid scalar type$"
     r"|Could not run '[\w:.]+' with arguments from the '(?:MPS|XPU|PrivateUse1)' backend"
 )
 # After these the context of the process is lost: every later call fails, whatever it is (CUDA Runtime API, error

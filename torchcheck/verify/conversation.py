@@ -64,6 +64,11 @@ class Died(Exception):  # noqa: N818 - it ends a conversation
         self.words = words
         self.stopped = stopped
 
+    @property
+    def told(self) -> str:
+        """Say how it ended, with its last words."""
+        return str(self) + (f" ({self.words[-300:]})" if self.words and not self.stopped else "")
+
 
 class Conversation:
     """All that is asked of one rank's process, whichever process that is at the time."""

@@ -111,7 +111,7 @@ class Seat:
                 self._prove_own_device(joined["device"], planned["own"])
                 self._prove_together()
         except Died as death:
-            self.ended = str(death) + (f" ({death.words[-300:]})" if death.words and not death.stopped else "")
+            self.ended = death.told
         self._give_up()
 
     def _greet(self, plan: list[Event]) -> None:
@@ -262,7 +262,7 @@ class Seat:
                 self.talk.ask({"do": "report", "report": self._report()}, "reported", limit)
                 return self._hear() if self.place.rank else self._judge(decide)
             except Died as death:
-                why = str(death)
+                why = death.told
                 if hurried or not self.stopped.is_set():
                     break
         if self.place.rank:

@@ -62,12 +62,13 @@ def tell(everything: fleet.Fleet, plan: Iterable[Event], own: Mapping[tuple[str,
     )
 
 
-def of_events(events: Iterable[Event], why: str) -> Told | None:
+def of_events(events: Iterable[Event], why: str, seconds: float) -> Told | None:
     """Tell what was heard of ranks whose rank 0 was lost before it could gather their reports; None of nothing heard.
 
     Args:
         events: `hello`, and the ranks' results with their `rank`, as they came.
         why: what became of rank 0.
+        seconds: since the beginning.
     """
     hello: Event = {}
     results: dict[int, dict[tuple[str, str | None], Event]] = defaultdict(dict)
@@ -79,7 +80,7 @@ def of_events(events: Iterable[Event], why: str) -> Told | None:
     if not hello:
         return None
     reports = {
-        identity["rank"]: fleet.report_of(identity, results[identity["rank"]].values(), "it could not report", 0.0)
+        identity["rank"]: fleet.report_of(identity, results[identity["rank"]].values(), "it could not report", seconds)
         for identity in hello["ranks"]
     }
     missing = {rank: "" for rank in range(hello["world"]) if rank not in reports}

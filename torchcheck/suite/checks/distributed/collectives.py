@@ -17,7 +17,15 @@ DTYPES = ("float32", "int64", "bfloat16")
 SIGNED = ("float64", "float16", "int32")
 MORE = (*SIGNED, "uint8")
 ORACLE = "whole numbers that depend on the rank, combined in plain Python"
-_UNSUPPORTED = ("Cannot use ReduceOp", "not support", "unsupported", "not implemented", "only supports", "Unsupported")
+_UNSUPPORTED = (
+    "Cannot use ReduceOp",
+    "not support",
+    "unsupported",
+    "not implemented",
+    "only supports",
+    "Unsupported",
+    "Invalid scalar type",
+)
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def _refused_or_right(context: Context, make: Callable[[], Any], expected: list[
 
 @check(oracle=ORACLE, level="quick", devices="ranks", dtypes=DTYPES, more=MORE)
 def all_gather(context: Context) -> None:
-    """all_gather brings every rank's data to all, in the order of the ranks, as a list and as one tensor."""
+    """all_gather brings every rank's data to all, in the order of the ranks."""
     distributed, rank, world = group(context)
     for size in SIZES:
         mine = _data(context, ranks.whole(rank, size))
@@ -159,12 +167,19 @@ def all_gather(context: Context) -> None:
         distributed.all_gather(parts, mine)
         expected = _expected(context, ranks.gathered(world, size))
         context.exact([v for part in parts for v in context.values(part)], expected, what=f"{size} elements")
-        whole = context.torch.zeros(world * size, dtype=context.dtype, device=context.device)
-        distributed.all_gather_into_tensor(whole, mine)
-        context.exact(whole, expected, what=f"{size} elements, into one tensor")
         strided = _data(context, [v for value in ranks.whole(rank, size) for v in (value, 1)])[::2]
         distributed.all_gather(parts, strided.contiguous())
         context.exact([v for part in parts for v in context.values(part)], expected, what=f"{size} elements, strided")
+
+
+@check(oracle=ORACLE, level="quick", devices="ranks", dtypes=DTYPES, more=MORE)
+def all_gather_into_tensor(context: Context) -> None:
+    """all_gather into one tensor puts the ranks' data behind each other."""
+    distributed, rank, world = group(context)
+    for size in SIZES:
+        whole = _data(context, [0] * (world * size))
+        distributed.all_gather_into_tensor(whole, _data(context, ranks.whole(rank, size)))
+        context.exact(whole, _expected(context, ranks.gathered(world, size)), what=f"{size} elements")
 
 
 @check(oracle=ORACLE, level="quick", devices="ranks", dtypes=DTYPES, more=MORE)
@@ -181,10 +196,19 @@ def reduce_scatter(context: Context) -> None:
         mine = context.torch.zeros(size, dtype=context.dtype, device=context.device)
         attempt(context, distributed.reduce_scatter_tensor, mine, _data(context, all_parts(rank, size)))
         context.exact(mine, _expected(context, expected), what=f"{size} elements")
-        mine.zero_()
+
+
+@check(oracle=ORACLE, level="quick", devices="ranks", dtypes=DTYPES, more=MORE)
+def reduce_scatter_lists(context: Context) -> None:
+    """reduce_scatter of a list leaves each rank the sum of all ranks' parts for it."""
+    distributed, rank, world = group(context)
+    _fits(context, world)
+    for size in SIZES:
+        expected = ranks.reduced(operator.add, lambda r, n: ranks.whole(r, n, rank), world, size)
         parts = [_data(context, ranks.whole(rank, size, part)) for part in range(world)]
-        distributed.reduce_scatter(mine, parts)
-        context.exact(mine, _expected(context, expected), what=f"{size} elements, from a list")
+        mine = context.torch.zeros_like(parts[0])
+        attempt(context, distributed.reduce_scatter, mine, parts)
+        context.exact(mine, _expected(context, expected), what=f"{size} elements")
 
 
 @check(oracle=ORACLE, level="quick", devices="ranks", dtypes=DTYPES, more=MORE)

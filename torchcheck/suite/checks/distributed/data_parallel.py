@@ -8,7 +8,7 @@ from ...context import Context
 from ...oracles import ranks
 from ...registry import check
 from .collectives import group
-from .parallel import ORACLE, _backward, _gradients, _judge, _model
+from .parallel import ORACLE, _backward, _gradients, _judge, _model, _most
 
 DDP = "torch.nn.parallel.DistributedDataParallel"
 RATE = 0.0625
@@ -79,8 +79,7 @@ def ddp_hooks(context: Context) -> None:
         # What is divided by the number of ranks before it is summed is rounded once for each of them.
         dtype = {"fp16_compress_hook": "float16", "bf16_compress_hook": "bfloat16"}.get(name, "float32")
         for weight, values in zip(_weights(model), expected):
-            most = float(max(map(abs, [v for r in range(world) for part in _gradients([r]) for v in part])))
-            what, cancel = f"{name}: gradient", most * world
+            what, cancel = f"{name}: gradient", _most(world)
             context.close(weight.grad, values, bound=2 * world + 4, what=what, cancel=cancel, dtype=dtype)
 
 
@@ -96,7 +95,7 @@ def ddp_uneven(context: Context) -> None:
                 going = range(step, world)  # rank r has r + 1 batches
                 _backward(context, model, rank, world if over_all else len(going))
                 what = f"{'all' if over_all else 'those that go on'}, step {step + 1}"
-                _judge(context, _weights(model), _gradients(going), what)
+                _judge(context, _weights(model), _gradients(going), what, among=world if over_all else len(going))
 
 
 @check(oracle=ORACLE, devices="ranks", needs=["torch.distributed.optim.ZeroRedundancyOptimizer"])

@@ -80,7 +80,8 @@ def gradients(context: Context) -> None:
     oracle="adjoints in whole numbers",
     devices="ranks",
     dtypes=("float32",),
-    needs=["torch.distributed._functional_collectives.all_gather_tensor_autograd"],
+    # torch 2.4 has the names, and fails in backward; what came with the public DTensor works.
+    needs=["torch.distributed._functional_collectives.all_gather_tensor_autograd", "torch.distributed.tensor.DTensor"],
 )
 def functional_gradients(context: Context) -> None:
     """The gradient of a functional all_gather is a sum that is scattered, and the other way round."""
