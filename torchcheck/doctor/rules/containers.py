@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from torchcheck.doctor.evidence import Evidence, Finding, Weight
 from torchcheck.doctor.registry import rule
-from torchcheck.doctor.rules.drivers import NO_DRIVER, NO_GPU, NOT_TALKING, nvidia
+from torchcheck.doctor.rules.devices import NO_GPU
+from torchcheck.doctor.rules.drivers import NO_DRIVER, NOT_TALKING, nvidia
 
 MIB = 1 << 20
 IN_CONTAINER = (
