@@ -170,11 +170,10 @@ def _read(name: str) -> dict[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return {"facts": _pasted(name, text), "verify": None}
-    if not isinstance(found, dict):
-        raise UsageError(
-            f"{name} is JSON, but no report.", "Write one with `torchcheck report --json`.", code="no-report"
-        )
-    data = found.get("data", found)
+    data = found.get("data", found) if isinstance(found, dict) else None
+    if not isinstance(data, dict):
+        hint = "Write one with `torchcheck report --json`."
+        raise UsageError(f"{name} is JSON, but no report.", hint, code="no-report")
     if "checks" in data:
         return {"facts": {}, "verify": data}
     return {"facts": data.get("facts", data), "verify": data.get("verify")}

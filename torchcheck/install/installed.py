@@ -67,14 +67,27 @@ def read(paths: Mapping[str, str], names: Iterable[str] | None = None) -> dict[s
 
 
 def _dist(found: PathDistribution) -> Dist | None:
-    name, version = found.metadata["Name"], found.metadata["Version"]
+    info = str(found._path)  # noqa: SLF001 - the one way to learn it, unchanged since 3.8
+    try:
+        name, version, requires = found.metadata["Name"], found.metadata["Version"], found.requires or []
+    except UnicodeDecodeError:  # written by old tools in the encoding of their machine
+        from email.parser import HeaderParser
+
+        said = HeaderParser().parsestr(_text(info, "METADATA") or _text(info, "PKG-INFO"))
+        name, version, requires = said["Name"], said["Version"], said.get_all("Requires-Dist", [])
     if not name or not version:  # the remains of a broken installation: not something that anybody has
         return None
-    info = str(found._path)  # noqa: SLF001 - the one way to learn it, unchanged since 3.8
-    installer = (found.read_text("INSTALLER") or "").strip() or None
-    return Dist(
-        name, version, info, installer, _object(found.read_text("direct_url.json")), tuple(found.requires or ())
-    )
+    installer = _text(info, "INSTALLER").strip() or None
+    return Dist(name, version, info, installer, _object(_text(info, "direct_url.json")), tuple(requires))
+
+
+def _text(info: str, name: str) -> str:
+    """Give the text of a file of metadata; "" when there is none, and a mark for what is no text."""
+    try:
+        with open(os.path.join(info, name), encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
 
 
 def _object(text: str | None) -> Mapping[str, Any] | None:
@@ -167,14 +180,24 @@ def conflicts(dists: Mapping[str, Dist], environment: Mapping[str, str]) -> list
 
 def needs(requires: Iterable[str], environment: Mapping[str, str]) -> list[Requirement]:
     """Read the requirements that count in an environment, without extras; what cannot be read is passed over."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
+    found = []
+    for need in readable(requires):
+        with contextlib.suppress(UndefinedComparison, UndefinedEnvironmentName, ValueError):
+            if not need.marker or need.marker.evaluate({**environment, "extra": ""}):
+                found.append(need)
+    return found
+
+
+def readable(requires: Iterable[str]) -> list[Requirement]:
+    """Read requirements, without those that are none."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     found = []
     for text in requires:
-        with contextlib.suppress(InvalidRequirement):
-            need = Requirement(text)
-            if not need.marker or need.marker.evaluate({**environment, "extra": ""}):
-                found.append(need)
+        with contextlib.suppress(InvalidRequirement, RecursionError):
+            found.append(Requirement(text))
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from torchcheck.errors import TargetError, UnreachableError
+from torchcheck.errors import InstallError, TargetError, UnreachableError
 from torchcheck.install import installed
 from torchcheck.install.complaints import understand
 from torchcheck.install.downloads import Downloads
@@ -100,8 +100,8 @@ class Pip:
         """Give the entries of pip's report (`--dry-run --report`, pip 22.2): name, version, URL, hashes."""
         report = os.path.join(self._staging, "report.json")
         self._pip("install", "--dry-run", "--report", report, *self._network(), *flags, *arguments)
-        with open(report, encoding="utf-8") as stream:
-            return list(json.load(stream)["install"])
+        with open(report, encoding="utf-8", errors="replace") as stream:
+            return entries(stream.read())
 
     def change(self, incoming: Sequence[Incoming]) -> None:
         """Install what was fetched: no network, no resolution, no configuration that could lead elsewhere.
@@ -169,6 +169,28 @@ class Pip:
             return ""
 
 
+def entries(report: str) -> list[dict[str, Any]]:
+    """Read pip's report (https://pip.pypa.io/en/stable/reference/installation-report/): what it would install.
+
+    Raises:
+        InstallError: it is not what pip writes, or a name or an address in it would be read as more than one.
+    """
+    try:
+        found = [dict(item) for item in json.loads(report)["install"]]
+        words = [
+            (item["metadata"]["name"], item["metadata"]["version"], item["download_info"]["url"]) for item in found
+        ]
+        hashes = [item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", "") for item in found]
+        sound = all(re.fullmatch(r"\S+", word) for row in words for word in row)
+        sound = sound and all(re.fullmatch(r"[0-9a-fA-F]*", digest) for digest in hashes)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        hint = "Update pip in the target: python -m pip install --upgrade pip"
+        raise InstallError("pip's report of what it would install cannot be read.", hint, code="pip-report")
+    return found
+
+
 def insecure(url: str) -> UnreachableError:
     """Make the error for an index that leads from https to http."""
     hint = "Use another index with --index-url, or tell its maintainers."
@@ -192,9 +214,7 @@ def missing(arguments: Sequence[str], there: Mapping[str, installed.Dist]) -> li
 
 def needed(found: Sequence[Incoming], asked: Mapping[str, str], there: Mapping[str, installed.Dist]) -> list[Incoming]:
     """Drop what is installed already, or what is there in another version that nobody objects to."""
-    from packaging.requirements import Requirement
-
-    needs = [Requirement(text) for item in found for text in item.requires]
+    needs = [need for item in found for need in installed.readable(item.requires)]
     kept = []
     for item in found:
         have = there.get(item.name)

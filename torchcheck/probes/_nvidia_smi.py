@@ -13,6 +13,8 @@ from torchcheck.wheels import gpus
 
 FIELDS = ("name", "pci.device_id", "memory.total", "driver_version", "compute_cap")
 """`compute_cap` last: drivers before 510 do not know it and refuse the whole question."""
+LONGEST = 2000
+"""Characters of a line that are read."""
 PLACES = (
     "/usr/bin/nvidia-smi",
     "/usr/lib/wsl/lib/nvidia-smi",
@@ -71,7 +73,8 @@ def banner(text: str) -> tuple[str | None, str | None]:
 
 def rows(text: str) -> Iterator[Gpu]:
     """Read the lines of --query-gpu; what it does not know stands as "[N/A]" or "[Not Supported]"."""
-    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+    for line in text.splitlines():
+        row = next(csv.reader([line[:LONGEST]], skipinitialspace=True), [])
         if len(row) < 4 or not row[0].strip():
             continue
         name = row[0].strip()

@@ -84,9 +84,12 @@ def _rank(path: str) -> int:
 
 def _leaves(data: Data) -> Iterator[tuple[str, Any]]:
     yield from _walk(data.get("facts") or {}, "")
-    for check in (data.get("verify") or {}).get("checks", []):
-        where = "/".join(filter(None, (check["device"], check["dtype"])))
-        yield f"verify.{check['id']}[{where}]", check["status"]
+    verify = data.get("verify")
+    checks = verify.get("checks") if isinstance(verify, Mapping) else None
+    for check in checks if isinstance(checks, list) else ():
+        if isinstance(check, Mapping):  # a stranger's document may hold anything
+            where = "/".join(str(check[part]) for part in ("device", "dtype") if check.get(part))
+            yield f"verify.{check.get('id')}[{where}]", check.get("status")
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -149,7 +149,7 @@ def _with_requirements(build: Build, found: dict[str, list[str]]) -> Build:
     for line in found.get("requires-dist", []):
         try:
             requirement = Requirement(line)
-        except InvalidRequirement:
+        except (InvalidRequirement, RecursionError):
             continue
         if requirement.name.lower() == "torch" and not (requirement.marker and "extra" in str(requirement.marker)):
             wanted = str(requirement.specifier)

@@ -121,7 +121,8 @@ def _tags(page: str) -> Iterator[tuple[str, int, int, str]]:
         elif end is None:
             at = page.find("<", at + 1)
         else:
-            close = _INSIDE.match(page, end.end()).end()  # type: ignore[union-attr] - it matches the empty text
+            inside = _INSIDE.match(page, end.end())
+            close = inside.end() if inside else end.end()  # it matches: nothing is enough for it
             if page[close : close + 1] != ">":
                 return
             yield end[0].lower(), at, close + 1, page[end.end() : close]
