@@ -17,6 +17,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -29,17 +30,17 @@ class Format:
     emin: int
     emax: int
 
-    @property
+    @cached_property
     def u(self) -> float:
         """Unit roundoff: the largest relative error of rounding to nearest."""
         return 2.0**-self.digits
 
-    @property
+    @cached_property
     def tiny(self) -> float:
         """Smallest positive normal number."""
         return 2.0**self.emin
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """Largest finite number."""
         return (2.0 - 2.0 ** (1 - self.digits)) * 2.0**self.emax
@@ -53,7 +54,7 @@ class Format:
 
     def round(self, x: float) -> float:
         """Round a float64 to this format, to nearest, ties to even; overflow gives infinity."""
-        if x == 0.0 or math.isinf(x) or math.isnan(x) or self.digits == 53:
+        if self.digits == 53 or x == 0.0 or math.isinf(x) or math.isnan(x):
             return x
         if self.name == "float32":
             try:
@@ -134,14 +135,19 @@ def close(
         return Comparison(
             f"{what}: number of elements", 1, 1, float(len(got)), 0.0, "elements", len(got), len(expected)
         )
-    cancels = cancel if isinstance(cancel, Sequence) else [float(cancel)] * len(got)
     try:
-        u = fmt.u  # the usual case, at the speed of a comprehension; what is not finite is looked at one by one
-        errors = [abs(g - e) / (u * (abs(e) + c) + floor) for g, e, c in zip(got, expected, cancels)]
+        # The usual case, at the speed of a comprehension; what is not finite is looked at one by one.
+        u = fmt.u
+        if isinstance(cancel, Sequence):
+            errors = [abs(g - e) / (u * (abs(e) + c) + floor) for g, e, c in zip(got, expected, cancel)]
+        else:
+            rest = u * cancel + floor
+            errors = [abs(g - e) / (u * abs(e) + rest) for g, e in zip(got, expected)]
         finite = sum(errors) < math.inf
     except (ZeroDivisionError, OverflowError):
         finite = False
     if not finite:
+        cancels = cancel if isinstance(cancel, Sequence) else [float(cancel)] * len(got)
         errors = [_error(g, e, c, fmt, floor) for g, e, c in zip(got, expected, cancels)]
     worst = max(errors, default=-1.0)
     at = errors.index(worst) if errors else -1

@@ -15,6 +15,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import compare
@@ -103,6 +104,12 @@ class Pattern:
     def __len__(self) -> int:
         return len(self.expected)
 
+    @cached_property
+    def cancel(self) -> list[float]:
+        """The K of `compare.close` with which `bound * u * (|expected| + K)` is the reach."""
+        unit = self.bound * self.fmt.u
+        return [r / unit - abs(e) if unit else 0.0 for e, r in zip(self.expected, self.reach)]
+
     def fits(self, numbers: Sequence[float]) -> bool:
         """Say whether numbers, from the start of the period on, all lie in their intervals."""
         times = (len(numbers) - 1) // len(self) + 1
@@ -145,9 +152,6 @@ class Pattern:
         context.comparisons.append(comparison)
 
     def _compare(self, numbers: Sequence[float], what: str) -> compare.Comparison:
-        # compare.close allows bound * u * (|expected| + K): K is what makes that the reach.
-        unit = self.bound * self.fmt.u
-        cancel = [r / unit - abs(e) if unit else 0.0 for e, r in zip(self.expected, self.reach)]
         times, count = len(numbers) // len(self) + 1, len(numbers)
         return compare.close(
             numbers,
@@ -155,6 +159,6 @@ class Pattern:
             what=what,
             fmt=self.fmt,
             bound=self.bound,
-            cancel=(cancel * times)[:count],
+            cancel=(self.cancel * times)[:count],
             given=(list(self.given) * times)[:count],
         )

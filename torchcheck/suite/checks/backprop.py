@@ -20,7 +20,8 @@ INTEGERS = "the chain rule in exact integers"
 
 def _matrix(rng: random.Random, rows: int, columns: int, top: int, scale: int = 1) -> list[list[float]]:
     """Multiples of 1/scale up to top/scale, which every format up to bfloat16 holds when top < 256."""
-    return [[rng.randint(-top, top) / scale for _ in range(columns)] for _ in range(rows)]
+    values = [value / scale for value in range(-top, top + 1)]
+    return [rng.choices(values, k=columns) for _ in range(rows)]
 
 
 def _network(context: Context, weights: Sequence[Any], biases: Sequence[Any], activation: str) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..compare import FORMATS, Format
 from .activations import ALLOWANCE, LIBRARIES
@@ -37,14 +38,14 @@ class Units:
         count = 2 * library.exp + 2 * library.div + 2 + min(n, 4 * math.sqrt(n))
         return max(count, ALLOWANCE.get(self.kind, 32.0)) * (2.0 if self.stored.name == "float64" else 1.0)
 
-    @property
+    @cached_property
     def narrow(self) -> float:
         """U of the storage format, when it is narrower than the arithmetic."""
         if self.stored is self.wide:
             return 0.0
         return self.stored.u * (4.0 if self.kind == "mps" else 1.0)
 
-    @property
+    @cached_property
     def floor(self) -> float:
         """What underflow may lose."""
         return (

@@ -68,7 +68,7 @@ class Trial:
         ]
 
     def _draw(self, count: int) -> list[float]:
-        return [self.rng.randint(-96, 96) / 64 for _ in range(count)]
+        return [value / 64 for value in self.rng.choices(range(-96, 97), k=count)]
 
     def _fill(self, parameter: Any) -> list[Any]:
         """Give a parameter new values, and its rows as leaves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -178,7 +179,7 @@ def many(context: Context) -> None:
     kept = [v > 0 for v in floats(y)]
     deviation(context, sum(kept) / n, 0.5, 0.5 / math.sqrt(n), "share kept")
     for step in (1, 2, 8, 16, 1024):
-        same = sum(a == b for a, b in zip(kept, kept[step:])) / (n - step)
+        same = sum(map(operator.eq, kept, kept[step:])) / (n - step)
         deviation(context, same, 0.5, 0.5 / math.sqrt(n - step), f"numbers {step} apart fall independently")
 
 

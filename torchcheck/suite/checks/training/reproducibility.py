@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...pattern import raw_bytes
 from ...registry import FLOATS, check
+from ...trajectory import one_thread
 
 if TYPE_CHECKING:
     from ...context import Context
@@ -123,7 +124,7 @@ def same_seed(context: Context) -> None:
 )
 def resuming(context: Context, row: str) -> None:
     """Training with {row}, saved to a file, loaded and resumed, goes on exactly as if it had not stopped."""
-    with determined(context):
+    with determined(context), one_thread(context.torch):
         torch = context.torch
         whole = begin(context, kind=row)
         whole.steps(3)
@@ -222,7 +223,7 @@ def state_dict(context: Context) -> None:
 @check(oracle=SELF, level="quick")
 def copies(context: Context) -> None:
     """A deep copy of model and optimizer trains on alone, exactly like the original."""
-    with determined(context):
+    with determined(context), one_thread(context.torch):
         torch = context.torch
         original = begin(context, dropout=0.0)
         original.steps(2)
