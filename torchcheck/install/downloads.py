@@ -47,9 +47,11 @@ class Downloads:
     def hear(self, line: str) -> None:
         """Listen to one line."""
         line = line.strip()
-        if match := re.match(r"Progress (\d+) of (\d+)", line):
+        if match := re.match(r"Progress (\d{1,18}) of (\d{1,18})\b", line):
             self._progress(self._name, int(match[1]), int(match[2]))
-        elif match := re.match(r"Downloading (?:\S*/)?([^\s/]+\.whl)(?: \(([\d.]+) (bytes|kB|MB|GB)\))?$", line):
+        elif match := re.match(
+            r"Downloading (?:\S*/)?([^\s/]+\.whl)(?: \((\d{1,9}(?:\.\d{1,9})?) (bytes|kB|MB|GB)\))?$", line
+        ):
             total = int(float(match[2]) * UNITS[match[3]]) if match[2] else 0
             self._name, self._total, self._since, self._warned = unquote(match[1]), total, time.monotonic(), False
             self._tell({"event": "file", "file": self._name, "total": total or None})
