@@ -18,7 +18,7 @@ import inspect
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -235,6 +235,17 @@ def one_thread(torch: Any) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def unthreaded(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a check on small tensors work in one thread."""
+
+    @functools.wraps(function)
+    def alone(context: Context, *row: Any) -> None:
+        with one_thread(context.torch):
+            function(context, *row)
+
+    return alone
 
 
 def build(context: Context, cls: str, params: Any, options: Mapping[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import passes
+from .. import passes, trajectory
 from ..registry import check
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def _gradient(context: Context, function: Any, values: Any) -> Any:
 
 
 @check(oracle=CONVENTION, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def zeros(context: Context) -> None:
     """Products, norms, powers and distances at zero have the gradients of their limits, never NaN."""
     torch = context.torch
@@ -80,6 +81,7 @@ def _but(row: list[float], i: int) -> float:
 
 
 @check(oracle=CONVENTION, dtypes=("float32",))
+@trajectory.unthreaded
 def infinities(context: Context) -> None:
     """Rows of minus infinity, single infinities and NaN come through softmax, sums and comparisons as IEEE has them."""
     torch = context.torch
@@ -122,6 +124,7 @@ def infinities(context: Context) -> None:
 
 
 @check(oracle=CONVENTION, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def corners(context: Context) -> None:
     """Clamp, threshold, maximum, amax, minimum, abs and piecewise losses have their documented gradients at corners."""
     torch, functional = context.torch, context.torch.nn.functional
@@ -163,6 +166,7 @@ def corners(context: Context) -> None:
 
 
 @check(oracle="Python's math and integers", dtypes=("float32",))
+@trajectory.unthreaded
 def quadrants(context: Context) -> None:
     """atan2, remainders, powers, rounding, shifts and signs are Python's in every quadrant, in every spelling."""
     torch, rng = context.torch, context.rng()

@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import passes
+from .. import passes, trajectory
 from ..oracles import linear_algebra as algebra
 from ..oracles.linear_algebra import diagonal, matmul, transpose
 from ..registry import check
@@ -36,6 +36,7 @@ def _close(context: Context, got: Any, right: Sequence[float], what: str, size: 
 
 
 @check(oracle=EXACT, dtypes=("float64",), more=("float32",))
+@trajectory.unthreaded
 def triangles(context: Context) -> None:
     """Upper, lower, left, right and unit options read the triangle that they name and nothing else."""
     torch, rng = context.torch, context.rng()
@@ -74,6 +75,7 @@ def triangles(context: Context) -> None:
 
 
 @check(oracle=EXACT, dtypes=("float64",), more=("float32",))
+@trajectory.unthreaded
 def sides(context: Context) -> None:
     """solve, lu and qr take vectors, batches that broadcast, the right side, and all shapes of factors."""
     torch, rng = context.torch, context.rng()
@@ -117,6 +119,7 @@ def sides(context: Context) -> None:
 
 
 @check(oracle=EXACT, dtypes=("float64",), more=("float32",))
+@trajectory.unthreaded
 def factors(context: Context) -> None:
     """svd, qr, pinv, lstsq, rank, condition and norms of tall, wide and deficient matrices are right in every mode."""
     torch, rng = context.torch, context.rng()
@@ -186,6 +189,7 @@ def factors(context: Context) -> None:
 
 
 @check(oracle="products of integers, exact", dtypes=("float32",))
+@trajectory.unthreaded
 def contractions(context: Context) -> None:
     """einsum, tensordot, kron, multi_dot, inner, vander and broadcasting matmul add up the right products."""
     torch, rng = context.torch, context.rng()
@@ -290,6 +294,7 @@ def _offset(where: Sequence[int], shape: Sequence[int]) -> int:
 
 
 @check(oracle="weighted sums of integers in exact order", dtypes=("float64",), more=("float32",))
+@trajectory.unthreaded
 def covariances(context: Context) -> None:
     """cov and corrcoef follow their formula with correction, frequencies and weights."""
     torch, rng = context.torch, context.rng()
@@ -328,6 +333,7 @@ NORMS = {"backward": (0.0, 1.0), "ortho": (0.5, 0.5), "forward": (1.0, 0.0)}
 
 
 @check(oracle="the discrete Fourier sum by definition", dtypes=("float32",), more=("float64",))
+@trajectory.unthreaded
 def fourier_options(context: Context) -> None:
     """Every transform with every norm, length and dim is the Fourier sum, shifts and gradients included."""
     torch, rng = context.torch, context.rng()
@@ -403,6 +409,7 @@ def _judge(
 
 
 @check(oracle="the windowed Fourier sum by definition", dtypes=("float64",), more=("float32",))
+@trajectory.unthreaded
 def short_time(context: Context) -> None:
     """stft with its window, hop, centring and scale is a Fourier sum of every frame, and istft takes it back."""
     torch, rng = context.torch, context.rng()

@@ -28,6 +28,7 @@ def _both(torch: Any, x: Any, name: str, *args: Any, **named: Any) -> list[tuple
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def ranks(context: Context) -> None:
     """sort, argsort and topk, up and down, agree with sorted lists and keep the order of ties, over every dim."""
     torch, rng = context.torch, context.rng()
@@ -49,25 +50,23 @@ def ranks(context: Context) -> None:
                 context.exact(
                     context.values(got), [i for o in order for i in o], what=f"{name}, dim {dim}, descending={down}"
                 )
-            for k in (1, 3, 5):
-                kept = [r[i] for r, o in zip(lines, order) for i in o[:k]]
-                for name, (got, where) in _both(torch, held, "topk", k, dim=1, largest=down):
-                    context.exact(got, kept, what=f"{name}({k}), dim {dim}, largest={down}")
-                    context.exact(
-                        context.values(held.gather(1, where)), kept, what=f"{name}({k}), {dim}, {down}: places"
-                    )
-                got = held.topk(k, 1, largest=down, sorted=False)[0].sort(1, descending=down)[0]
-                context.exact(got, kept, what=f"topk({k}), not sorted, dim {dim}, largest={down}")
-    everything = sorted(v for r in x for v in r)
-    for name, got in (*_both(torch, given, "median"), *_both(torch, given, "nanmedian")):
-        context.exact(got, everything[(len(everything) - 1) // 2], what=f"{name} of everything")
-    for name, got in _both(torch, given, "quantile", 0.5):
-        context.close(got, [statistics.median(everything)], bound=4.0, what=f"{name} of everything")
-    for name, (low, high) in _both(torch, given, "aminmax"):
-        context.exact([float(low), float(high)], [everything[0], everything[-1]], what=name)
+            _tops(context, held, [[r[i] for i in o] for r, o in zip(lines, order)], f"dim {dim}", down)
+
+
+def _tops(context: Context, held: Any, ordered: list[list[float]], what: str, down: bool) -> None:
+    """Compare topk with the first k of ordered rows."""
+    torch = context.torch
+    for k in (1, 3, 5):
+        kept = [v for line in ordered for v in line[:k]]
+        for name, (got, where) in _both(torch, held, "topk", k, dim=1, largest=down):
+            context.exact(got, kept, what=f"{name}({k}), {what}, largest={down}")
+            context.exact(held.gather(1, where), kept, what=f"{name}({k}), {what}, {down}: places")
+        got = held.topk(k, 1, largest=down, sorted=False)[0].sort(1, descending=down)[0]
+        context.exact(got, kept, what=f"topk({k}), not sorted, {what}, largest={down}")
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def quantiles(context: Context) -> None:
     """kthvalue, median, mode and quantile of each interpolation agree with sorted lists, over every dim, with ties."""
     torch, rng = context.torch, context.rng()
@@ -95,6 +94,14 @@ def quantiles(context: Context) -> None:
             right = [_quantile(r, q, how) for r in ordered]
             for name, got in _both(torch, held, "quantile", q, dim=1, interpolation=how):
                 context.close(context.values(got), right, bound=4.0, cancel=4.0, what=f"{name}({q}), {how}, dim {dim}")
+    even = [float(v) for v in rng.sample(range(-50, 50), 10)]
+    for name, got in (*_both(torch, context.tensor(even), "median"), *_both(torch, context.tensor(even), "nanmedian")):
+        context.exact(got, sorted(even)[4], what=f"{name} of an even number: the lower one")
+    everything = sorted(v for r in x for v in r)
+    for name, got in _both(torch, given, "quantile", 0.5):
+        context.close(got, [statistics.median(everything)], bound=4.0, what=f"{name} of everything")
+    for name, (low, high) in _both(torch, given, "aminmax"):
+        context.exact([float(low), float(high)], [everything[0], everything[-1]], what=name)
 
 
 def _quantile(ordered: list[float], q: float, how: str) -> float:
@@ -117,6 +124,7 @@ REDUCERS: dict[str, Callable[[list[float]], float]] = {
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",), more=("float64", "bfloat16", "float16"))
+@trajectory.unthreaded
 def scatters(context: Context) -> None:
     """scatter, scatter_reduce, index_reduce, index_add, index_put and masked writes combine what meets, as asked."""
     torch, rng = context.torch, context.rng()
@@ -181,6 +189,7 @@ def _poured(base: list[float], values: list[float]) -> list[float]:
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def places(context: Context) -> None:
     """flip and roll take all of their dims and shifts, and nothing else."""
     torch, rng = context.torch, context.rng()
@@ -207,6 +216,7 @@ def places(context: Context) -> None:
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def joins(context: Context) -> None:
     """cat and stack of images in any layout, over any dim, put each where it belongs."""
     torch, rng = context.torch, context.rng()
@@ -248,6 +258,7 @@ def _triangles(context: Context) -> None:
 
 
 @check(oracle=LISTS, level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def searches(context: Context) -> None:
     """searchsorted, unique, repeats, differences and masks of any layout find what Python finds."""
     torch = context.torch
@@ -304,6 +315,7 @@ def _joined(parts: list[list[float]], size: list[int], dim: int) -> list[float]:
 
 
 @check(oracle="integers and dyadic sums, exact", level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def sums(context: Context) -> None:
     """Sums, means and products honour dtype, and neither wrap nor drift."""
     torch = context.torch
@@ -342,6 +354,7 @@ def sums(context: Context) -> None:
 
 
 @check(oracle="integers and dyadic sums, exact", level="quick", dtypes=("float32",))
+@trajectory.unthreaded
 def spreads(context: Context) -> None:
     """var, std and their means honour dims, keepdim and every correction, as functions and methods."""
     torch, rng = context.torch, context.rng()

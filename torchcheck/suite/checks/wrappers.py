@@ -32,6 +32,7 @@ def _layer(context: Context, weight: Sequence[Sequence[float]], bias: Sequence[f
 
 
 @check(oracle=RULES, level="quick", dtypes=FLOAT32)
+@trajectory.unthreaded
 def hooks(context: Context) -> None:
     """Module hooks, before and after, forward and back, see what flows and change it by what they return."""
     torch = context.torch
@@ -112,6 +113,7 @@ def hooks(context: Context) -> None:
 
 
 @check(oracle="polynomials at integers, exact", level="quick", dtypes=FLOAT32)
+@trajectory.unthreaded
 def pulls(context: Context) -> None:
     """grad and backward take several outputs and gradients, inputs of choice, unused ones; vmap takes its dims."""
     torch = context.torch
@@ -169,6 +171,7 @@ def pulls(context: Context) -> None:
 
 
 @check(oracle="the same modules without checkpoints", level="quick", dtypes=FLOAT32)
+@trajectory.unthreaded
 def segments(context: Context) -> None:
     """checkpoint_sequential in any number of segments, and checkpoints with keywords, change no output or gradient."""
     torch = context.torch
@@ -289,6 +292,7 @@ def _spectral(v: list[list[float]]) -> float:
 
 
 @check(oracle="integers, exact; the formula of batch normalisation in float64", level="quick", dtypes=FLOAT32)
+@trajectory.unthreaded
 def rewrites(context: Context) -> None:
     """Pruning, folding, flattening, freezing, casting and moving change what they name and nothing else."""
     torch = context.torch
@@ -380,6 +384,10 @@ def _moves(context: Context) -> None:
         held = {str(t.dtype) for t in [*net.parameters(), *net.buffers()] if t.dtype != torch.int64}
         context.exact(sorted(held), [str(dtype)], what=f"dtypes after {what}")
         context.exact(str(net[1].num_batches_tracked.dtype), "torch.int64", what=f"the counter after {what}")
+    for dtype in (torch.float16, torch.float32):
+        alone = nn.BatchNorm1d(3).to(context.device).to(dtype)
+        held = {str(t.dtype) for t in [*alone.parameters(), alone.running_mean, alone.running_var]}
+        context.exact(sorted(held), [str(dtype)], what=f"dtypes of a lone layer after to({dtype})")
     net.requires_grad_(False)
     context.exact([p.requires_grad for p in net.parameters()], [False] * 4, what="requires_grad_(False)")
     net.requires_grad_()
@@ -404,6 +412,7 @@ def _moves(context: Context) -> None:
 
 
 @check(oracle="the bytes that were saved", level="quick", devices="cpu")
+@trajectory.unthreaded
 def checkpoints(context: Context) -> None:
     """Files mapped into memory, loaded safely or not, keep bits, flags, sharing and order; states fit or say so."""
     torch, nn = context.torch, context.torch.nn
