@@ -117,6 +117,13 @@ TOPICS = {
     "products": ["matmul", "convolution", "pooling", "backprop"],
     "schedules": ["schedules", "rates"],
     "training": ["training", "randomness", "precision", "data"],
+    "elements": ["activations", "arithmetic", "movement", "conversions"],
+    "spatial": ["convolution", "pooling", "normalisation", "resampling", "embedding", "movement"],
+    "algebra": ["matmul", "reductions", "linalg", "movement"],
+    "tapes": ["autograd", "derivatives", "modules"],
+    "targets": ["losses"],
+    "sequences": ["recurrent", "attention", "transformer", "activations"],
+    "data": ["training", "optimizers", "randomness"],
 }
 
 

@@ -49,7 +49,7 @@ def fault(*, level: str = "default", unseen: str = "") -> Callable[[Callable[[],
 def corpus() -> dict[str, Fault]:
     """Every fault by name, without planting any (and without torch)."""
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem not in {"registry", "kernels", "sources", "mutants"}:
+        if path.stem not in {"registry", "kernels", "sources", "mutants", "gradients"}:
             importlib.import_module(f"planted.{path.stem}")
     return _faults
 
