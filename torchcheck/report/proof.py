@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Data = Mapping[str, Any]
+WRITE = "write one with `torchcheck verify --json > proof.json`"
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 NAMES = {
     "packages": "Packages",
@@ -20,7 +21,7 @@ NAMES = {
 
 def age(text: str) -> dt.timedelta | None:
     """Read an age like 90m, 12h, 7d or 2w; None when it is none."""
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text.strip())
     return dt.timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
 
 
@@ -31,7 +32,7 @@ def subject(facts: Data) -> dict[str, Any]:
         "packages": {name: packages[name] for name in ("torch", "torchvision", "torchaudio") if name in packages},
         "python": (facts.get("python") or {}).get("version"),
         "drivers": {vendor: (driver or {}).get("version") for vendor, driver in drivers.items()},
-        "gpus": [gpu.get("name") for gpu in facts.get("gpus") or []],
+        "gpus": sorted(str(gpu.get("name")) for gpu in facts.get("gpus") or []),
         "cpu": (facts.get("cpu") or {}).get("model"),
     }
 
@@ -45,15 +46,31 @@ def judge(proof: Any, here: Data, oldest: dt.timedelta, now: dt.datetime) -> lis
         oldest: how old a proof may be.
         now: the time, with its zone.
     """
-    if not isinstance(proof, Mapping) or proof.get("command") != "verify" or not isinstance(proof.get("data"), Mapping):
-        return ["There is no proof: write one with `torchcheck verify --json > proof.json`."]
-    data, about = proof["data"], proof["data"].get("subject")
+    if not isinstance(proof, Mapping):
+        return [f"There is no proof: {WRITE}."]
+    data = proof.get("data")
+    if proof.get("command") != "verify" or not isinstance(data, Mapping):
+        return [f"This is no proof but another document ({proof.get('command')!s:.40}): {WRITE}."]
+    about = data.get("subject")
     if not isinstance(about, Mapping):
-        return ["The proof does not say what it is about: write it anew with `torchcheck verify --json`."]
-    problems = [] if data.get("verdict") == "pass" else [f"The proof failed: its verdict is {data.get('verdict')!r}."]
-    part = [str(glob) for name in ("select", "skip", "device") for glob in about.get(name) or []]
-    problems += [f"The proof is of a part only ({', '.join(part)})."] if part else []
-    return problems + _age(about, oldest, now) + _differences(about, here)
+        return [f"The proof does not say what it is about: {WRITE}."]
+    return [*_verdict(proof, data), *_part(about), *_age(about, oldest, now), *_differences(about, here)]
+
+
+def _verdict(proof: Data, data: Data) -> list[str]:
+    if data.get("interrupted"):
+        return ["The proof is of a run that was interrupted."]
+    if data.get("verdict") != "pass":
+        return [f"The proof failed: its verdict is {data.get('verdict')!r:.40}."]
+    if proof.get("exit_code") != 0:
+        return [f"The proof failed: its exit code is {proof.get('exit_code')!r:.40}."]
+    return []
+
+
+def _part(about: Data) -> list[str]:
+    given = [about.get(name) for name in ("select", "skip", "device")]
+    part = [str(glob) for globs in given if globs for glob in (globs if isinstance(globs, list) else [globs])]
+    return [f"The proof is of a part only ({', '.join(part)})."] if part else []
 
 
 def _age(about: Data, oldest: dt.timedelta, now: dt.datetime) -> list[str]:
