@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from torchcheck.verify import fleet
+from torchcheck.verify import fleet, rank_rows, verdict
 from torchcheck.verify.outcome import summarize
+from torchcheck.verify.pseudonyms import Pseudonyms
 
 PLAN = [{"id": ident, "title": "t", "device": "cuda", "dtype": None} for ident in ("a.one", "a.two")]
 
@@ -84,7 +85,7 @@ def test_the_odd_one_out_fails_its_first_differing_check():
     event = merged(digests("x", "x", "y", "x"))["a.two"]
     assert event["status"] == "fail"
     assert event["detail"].startswith("rank 2 (node0, cuda:2): its bits differ from those of 3 of 4 ranks")
-    rows = fleet.ranks_json(fleet.Fleet(4, dict(enumerate(digests("x", "x", "y", "x")))))
+    rows = rank_rows.rank_rows(fleet.Fleet(4, dict(enumerate(digests("x", "x", "y", "x")))))
     assert [row["first_difference"] for row in rows] == [None, None, "a.two", None]
     assert [row["status"] for row in rows] == ["pass", "pass", "fail", "pass"]
 
@@ -108,27 +109,61 @@ def test_what_differs_is_found_among_any_number_of_ranks():
         assert set(fleet.odd_ones(told).get("a.two", ())) == odd
 
 
-def timed(times):
-    return fleet.Fleet(
-        len(times), {r: report(r, figures={"a.two": {"digest": "x", "fastest": t}}) for r, t in enumerate(times)}
+def test_hosts_and_gpus_have_other_names_the_same_everywhere():
+    uuid = "GPU-12345678-1234-1234-1234-123456789abc"
+    reports = [report(rank, host=("alpha", "beta.site")[rank // 2], uuid=uuid) for rank in range(4)]
+    reports[3]["results"] = [bad("a.one", "fail", "beta.site refused alphabet; see alpha")]
+    told = verdict.tell(fleet.Fleet(4, dict(enumerate(reports))), PLAN, {})
+    names = Pseudonyms(told.ranks)
+    hidden = names.hide(told.as_json())
+    assert [row["host"] for row in hidden["ranks"]] == ["host-1", "host-1", "host-2", "host-2"]
+    assert {row["uuid"] for row in hidden["ranks"]} == {"…9abc"}
+    detail = next(event["detail"] for event in hidden["events"] if event["id"] == "a.one")
+    assert detail == "rank 3 (host-2, cuda:3, …9abc): host-2 refused alphabet; see host-1"
+    assert Pseudonyms(told.ranks, hiding=False).hide(told.as_json()) == told.as_json()
+
+
+def test_a_host_called_like_a_word_of_the_report_is_hidden_where_it_is_a_host():
+    names = Pseudonyms([{"rank": 0, "host": "gpu"}])
+    assert names.hide({"host": "gpu", "detail": "no gpu there"}) == {"host": "host-1", "detail": "no gpu there"}
+
+
+def test_only_variables_that_steer_the_backend_are_shown():
+    env = {"NCCL_DEBUG": "INFO", "NCCL_TOPO_FILE": "/home/me/topology.xml", "NCCL_COMM_ID": "10.0.0.1:9"}
+    rows = rank_rows.rank_rows(fleet.Fleet(1, {0: report(0, env=env)}))
+    assert rows[0]["env"] == {"NCCL_DEBUG": "INFO"}
+
+
+def test_variables_that_differ_between_ranks_are_told():
+    reports = [
+        report(r, env={"NCCL_ALGO": "Ring" if r != 2 else "Tree", "CUDA_VISIBLE_DEVICES": str(r)}) for r in range(4)
+    ]
+    told = verdict.tell(fleet.Fleet(4, dict(enumerate(reports))), PLAN, {})
+    assert told.notes == ("NCCL_ALGO is 'Ring' on most ranks and 'Tree' on rank 2",)
+
+
+def test_what_was_heard_is_told_when_rank_0_is_lost():
+    identities = [{**report(rank)["identity"], "torch": "2"} for rank in range(2)]
+    heard = [
+        {"event": "hello", "world": 3, "ranks": identities, "plan": [fleet.arrival_item(), *PLAN]},
+        *({**bad("a.one", "pass"), "event": "result", "rank": rank, "title": "t"} for rank in range(2)),
+        {**bad("a.two", "fail", "broken"), "event": "result", "rank": 1, "title": "t"},
+    ]
+    told = verdict.of_events(heard, "rank 0 was lost", 3.0)
+    arrival, one, two = told.events
+    assert arrival["status"] == "fail"
+    assert arrival["detail"].startswith("rank 0 was lost; rank 2 never arrived")
+    assert (one["status"], one["detail"]) == ("pass", "2 of 3 ranks; wrong")
+    assert two["detail"] == "rank 1 (node0, cuda:1): broken"
+    assert verdict.of_events([], "rank 0 was lost", 3.0) is None
+
+
+def test_of_many_that_fail_the_one_that_did_not_only_lose_touch_is_named():
+    lost = bad("a.one", "fail", "RuntimeError: Connection closed by peer [10.0.0.1]:45")
+    reports = [report(0, [lost], passed=()), report(1, [bad("a.one", "fail", "ValueError: no")], passed=())]
+    assert (
+        merged(reports)["a.one"]["detail"] == "rank 1 (node0, cuda:1): ValueError: no; 1 other rank lost touch with it"
     )
-
-
-def test_a_straggler_is_slower_than_the_spread_explains():
-    assert fleet.stragglers(timed([1.0, 1.01, 0.99, 1.02, 2.0])) == {4: pytest.approx(1.98, rel=0.01)}
-    assert fleet.stragglers(timed([1.0, 1.4, 0.7, 1.2, 1.6])) == {}
-    assert fleet.stragglers(timed([1.0, 1.0, 3.0])) == {}, "three ranks have no spread worth the name"
-
-
-def test_a_thousand_normal_ranks_have_no_straggler():
-    rng = random.Random(7)
-    assert fleet.stragglers(timed([rng.gauss(1.0, 0.05) for _ in range(1000)])) == {}
-
-
-def test_the_uuid_is_shown_by_its_end_alone():
-    told = fleet.Fleet(1, {0: report(0, uuid="GPU-12345678-1234-1234-1234-123456789abc")})
-    assert fleet.ranks_json(told)[0]["uuid"] == "…9abc"
-    assert "12345678" not in repr(fleet.ranks_json(told))
 
 
 def test_the_merged_events_sum_up_to_a_verdict():

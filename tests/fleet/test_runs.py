@@ -78,6 +78,18 @@ def test_the_rank_whose_bits_are_wrong_is_found(verify):
 
 
 @pytest.mark.slow
+def test_a_rank_that_is_really_slow_is_named_and_fails_nothing(verify):
+    few = ("--select", "distributed.elementwise.bits", "--timeout", "60")
+    ran = verify("--nproc", "5", *few, fault="slow:3")
+    assert ran.code == 0, ran.err[-2000:]
+    slow = {rank: row["times_slower"] for rank, row in ran.ranks.items() if row["times_slower"]}
+    assert list(slow) == [3]
+    assert slow[3] > 2
+    (note,) = ran.data["notes"]
+    assert re.match(r"rank 3 \(host-1, cpu\) is \d+\.\d\d times slower than most", note)
+
+
+@pytest.mark.slow
 def test_a_rank_of_another_torch_is_named_and_nobody_waits_for_it(verify):
     ran = verify("--nproc", "2", *FEW, fault="version:1")
     assert ran.code == 1
