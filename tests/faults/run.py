@@ -124,6 +124,7 @@ TOPICS = {
     "targets": ["losses"],
     "sequences": ["recurrent", "attention", "transformer", "activations"],
     "data": ["training", "optimizers", "randomness"],
+    "strangers": ["variations", "selection", "layer_options", "training"],
 }
 
 

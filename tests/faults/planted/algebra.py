@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from planted.elements import _dense, _strided
 from planted.gradients import backwards
-from planted.kernels import after, around, scaled
+from planted.kernels import after, around
 from planted.registry import fault
 from planted.sources import wrap
 from torch import linalg
@@ -74,9 +74,7 @@ def inference_mode_coarse():
 @fault()
 def linear_weight_view():
     """A linear layer reads the memory of a strided weight as if it were dense."""
-    wrap(
-        functional, "linear", lambda original, x, w, b=None: original(x, _dense(w) if _strided(w) else w, b)
-    )
+    wrap(functional, "linear", lambda original, x, w, b=None: original(x, _dense(w) if _strided(w) else w, b))
 
 
 @fault()
@@ -181,7 +179,7 @@ def amax_gradient_ties():
 def topk_smallest():
     """Topk of the smallest swaps its last two."""
 
-    def wrapper(call, x, k, dim=-1, largest=True, sort=True):  # noqa: FBT002
+    def wrapper(call, x, k, dim=-1, largest=True, sort=True):
         values, where = call(x, k, dim, largest, sort)
         if largest or k < 2:
             return values, where
@@ -208,7 +206,7 @@ def stable_descending():
 def sum_wide_dtype():
     """A sum with dtype=float64 of float32 numbers adds in float32."""
 
-    def wrapper(call, x, dim=None, keep=False, *, dtype=None):  # noqa: FBT002
+    def wrapper(call, x, dim=None, keep=False, *, dtype=None):
         made = call(x, dim, keep, dtype=x.dtype if dtype == torch.float64 and x.is_floating_point() else dtype)
         return made.to(dtype) if dtype is not None else made
 
@@ -230,7 +228,7 @@ def int_sum_wraps():
 def bfloat16_mean():
     """A mean in bfloat16 adds up in bfloat16."""
 
-    def wrapper(call, x, dim=None, keep=False, *, dtype=None):  # noqa: FBT002
+    def wrapper(call, x, dim=None, keep=False, *, dtype=None):
         made = call(x, dim, keep, dtype=dtype)
         return made * 1.05 if x.dtype == torch.bfloat16 and x.numel() > 2 * made.numel() else made
 
@@ -310,7 +308,7 @@ def scatter_reduce_own_values():
 def index_put_float16():
     """Index_put with accumulate=True counts duplicates once in float16."""
 
-    def wrapper(call, x, index, values, accumulate=False, *rest):  # noqa: FBT002
+    def wrapper(call, x, index, values, accumulate=False, *rest):
         return call(x, index, values, accumulate and x.dtype != torch.float16, *rest)
 
     around(["aten::_index_put_impl_"], wrapper)
@@ -339,7 +337,6 @@ def rfft_gradient():
 def solve_gradient():
     """The gradient of a linear system's solution by its matrix is transposed."""
     backwards(linalg, "solve", lambda g, _: g.mT)
-    wrap(torch, "linalg", lambda *_: None) if False else None
 
 
 @fault()
@@ -447,14 +444,19 @@ def nuclear_norm():
     wrap(
         linalg,
         "matrix_norm",
-        lambda original, x, ord="fro", *args, **kw: original(x, "fro" if ord == "nuc" else ord, *args, **kw),  # noqa: A002
+        lambda original, x, kind="fro", *args, **kw: original(x, "fro" if kind == "nuc" else kind, *args, **kw),
     )
 
 
 @fault()
 def determinant_sign():
     """The sign of a determinant forgets the exchanged rows."""
-    around(["aten::_linalg_det"], lambda call, x: (lambda r: (r[0].abs(), r[1], r[2]))(call(x)))
+
+    def wrapper(call, x):
+        det, factors, pivots = call(x)
+        return det.abs(), factors, pivots
+
+    around(["aten::_linalg_det"], wrapper)
 
 
 @fault()
@@ -472,10 +474,7 @@ def cov_weights():
 @fault()
 def kthvalue_ties():
     """Kthvalue gives the value before the one that was asked for."""
-    around(
-        ["aten::kthvalue.values", "aten::kthvalue"],
-        lambda call, x, k, dim=-1, keep=False, **out: call(x, max(k - 1, 1), dim, keep, **out),
-    ) if False else wrap(torch, "kthvalue", lambda original, x, k, *a, **kw: original(x, max(k - 1, 1), *a, **kw))
+    wrap(torch, "kthvalue", lambda original, x, k, *a, **kw: original(x, max(k - 1, 1), *a, **kw))
 
 
 @fault()
@@ -501,6 +500,3 @@ def stft_window():
 def fft_gradient_scaled():
     """The gradient of the inverse transform is not divided by its length."""
     backwards(torch.fft, "ifft irfft", lambda g, x: g * x.shape[-1])
-
-
-_ = scaled

@@ -50,7 +50,7 @@ def scaler_state():
 @fault()
 def scaler_unscales_twice():
     """GradScaler unscales again in `step` what the user has unscaled."""
-    rewrite(torch.amp.GradScaler, "step", ('optimizer_state["stage"] is OptState.READY', 'True'))
+    rewrite(torch.amp.GradScaler, "step", ('optimizer_state["stage"] is OptState.READY', "True"))
 
 
 @fault()
@@ -128,7 +128,7 @@ def weighted_uniformly():
 @fault()
 def random_sampler_count():
     """A random sampler with replacement draws as many as there are, not as many as it was told."""
-    rewrite(sampler.RandomSampler, "num_samples", ("return self._num_samples", "return len(self.data_source)")) if False else wrap(
+    wrap(
         sampler.RandomSampler,
         "__init__",
         lambda original, self, source, replacement=False, num_samples=None, generator=None: original(
@@ -152,7 +152,9 @@ def distributed_epoch():
 @fault()
 def distributed_padding():
     """A distributed sampler pads with its last sample."""
-    rewrite(DistributedSampler, "__iter__", ("indices += indices[:padding_size]", "indices += [indices[-1]] * padding_size"))
+    rewrite(
+        DistributedSampler, "__iter__", ("indices += indices[:padding_size]", "indices += [indices[-1]] * padding_size")
+    )
 
 
 @fault()
@@ -203,7 +205,9 @@ def concatenated_datasets():
     wrap(
         data.ConcatDataset,
         "__getitem__",
-        lambda original, self, i: original(self, i) if i >= 0 or -i > len(self) else self.datasets[0][i % len(self.datasets[0])],
+        lambda original, self, i: (
+            original(self, i) if i >= 0 or -i > len(self) else self.datasets[0][i % len(self.datasets[0])]
+        ),
     )
 
 
@@ -232,7 +236,13 @@ def collate_mapping():
 
     collate.default_collate_fn_map[Mapping] = one
     collate.collate_mapping_fn = one
-    wrap(collate, "default_collate", lambda original, batch: one(batch, collate_fn_map=collate.default_collate_fn_map) if isinstance(batch[0], dict) else original(batch))
+    wrap(
+        collate,
+        "default_collate",
+        lambda original, batch: (
+            one(batch, collate_fn_map=collate.default_collate_fn_map) if isinstance(batch[0], dict) else original(batch)
+        ),
+    )
     data.default_collate = collate.default_collate
     data.dataloader.default_collate = collate.default_collate
 
@@ -290,7 +300,9 @@ def loaded_map_offset():
             tensors = [k for k, v in made.items() if isinstance(v, torch.Tensor)]
             for key in tensors[1:]:
                 if made[key].numel() <= made[tensors[0]].numel():
-                    made[key] = made[tensors[0]].reshape(-1)[: made[key].numel()].reshape(made[key].shape).to(made[key].dtype)
+                    made[key] = (
+                        made[tensors[0]].reshape(-1)[: made[key].numel()].reshape(made[key].shape).to(made[key].dtype)
+                    )
         return made
 
     wrap(torch, "load", wrapper)
@@ -307,7 +319,7 @@ def strict_forgotten():
     """Load_state_dict with strict=False does not say what was missing."""
     from torch.nn.modules.module import _IncompatibleKeys
 
-    def wrapper(original, self, state, strict=True, assign=False):  # noqa: FBT002
+    def wrapper(original, self, state, strict=True, assign=False):
         made = original(self, state, strict, assign)
         return made if strict else _IncompatibleKeys([], made.unexpected_keys)
 
@@ -318,11 +330,13 @@ def strict_forgotten():
 def shapes_unchecked():
     """Load_state_dict with strict=False leaves out what has another shape and says nothing."""
 
-    def wrapper(original, self, state, strict=True, assign=False):  # noqa: FBT002
+    def wrapper(original, self, state, strict=True, assign=False):
         if strict:
             return original(self, state, strict, assign)
         own = self.state_dict()
-        return original(self, {k: v for k, v in state.items() if k not in own or v.shape == own[k].shape}, False, assign)
+        return original(
+            self, {k: v for k, v in state.items() if k not in own or v.shape == own[k].shape}, False, assign
+        )
 
     wrap(nn.Module, "load_state_dict", wrapper)
 
@@ -333,7 +347,7 @@ def passing_buffers_saved():
     wrap(
         nn.Module,
         "register_buffer",
-        lambda original, self, name, tensor, persistent=True: original(self, name, tensor, True),  # noqa: FBT003
+        lambda original, self, name, tensor, persistent=True: original(self, name, tensor, True),
     )
 
 
@@ -362,7 +376,11 @@ def orthogonal_wide():
     wrap(
         init,
         "orthogonal_",
-        lambda original, t, gain=1, generator=None: original(t, gain) if t.shape[0] >= t.numel() // t.shape[0] else init.normal_(t, 0, gain * t[0].numel() ** -0.5),
+        lambda original, t, gain=1, generator=None: (
+            original(t, gain)
+            if t.shape[0] >= t.numel() // t.shape[0]
+            else init.normal_(t, 0, gain * t[0].numel() ** -0.5)
+        ),
     )
 
 
@@ -372,7 +390,9 @@ def truncated_normal_bounds():
     wrap(
         init,
         "trunc_normal_",
-        lambda original, t, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None: init.normal_(t, mean, std).data.clamp_(a, b),
+        lambda original, t, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None: init.normal_(t, mean, std).data.clamp_(
+            a, b
+        ),
     )
 
 
@@ -411,7 +431,7 @@ def random_permutation_large():
 def multinomial_repeats():
     """Multinomial without replacement draws with it."""
 
-    def wrapper(call, p, n, replacement=False, *, generator=None):  # noqa: FBT002
+    def wrapper(call, p, n, replacement=False, *, generator=None):
         return call(p, n, True, generator=generator)
 
     around(["aten::multinomial"], wrapper)
@@ -421,7 +441,7 @@ def multinomial_repeats():
 def multinomial_unnormalised():
     """Multinomial ignores the last category's weight."""
 
-    def wrapper(call, p, n, replacement=False, *, generator=None):  # noqa: FBT002
+    def wrapper(call, p, n, replacement=False, *, generator=None):
         p = p.clone()
         p[..., -1] *= 0.9
         return call(p, n, replacement, generator=generator)
@@ -456,14 +476,22 @@ def log_normal_mean():
 @fault()
 def bernoulli_of_tensor():
     """Bernoulli of a tensor of probabilities is 2 % too often 1."""
-    around(["aten::bernoulli_.Tensor"], lambda call, x, p, *, generator=None: call(x, (p * 1.02).clamp_max(1), generator=generator))
+    around(
+        ["aten::bernoulli_.Tensor"],
+        lambda call, x, p, *, generator=None: call(x, (p * 1.02).clamp_max(1), generator=generator),
+    )
     around(["aten::bernoulli"], lambda call, p, *, generator=None: call((p * 1.02).clamp_max(1), generator=generator))
 
 
 @fault()
 def randint_upper():
     """Random integers never are the largest that is allowed."""
-    around(["aten::random_.from"], lambda call, x, low, high, *, generator=None: call(x, low, max(high - 1, low + 1) if high else high, generator=generator))
+    around(
+        ["aten::random_.from"],
+        lambda call, x, low, high, *, generator=None: call(
+            x, low, max(high - 1, low + 1) if high else high, generator=generator
+        ),
+    )
 
 
 @fault()
@@ -527,7 +555,9 @@ def complex_optimizer():
     """Adam's square of a complex gradient is that of its real part."""
     from torch.optim import adam
 
-    rewrite(adam, "_single_tensor_adam", ("grad = torch.view_as_real(grad)", "grad = torch.view_as_real(grad.real + 0j)"))
+    rewrite(
+        adam, "_single_tensor_adam", ("grad = torch.view_as_real(grad)", "grad = torch.view_as_real(grad.real + 0j)")
+    )
 
 
 @fault()
@@ -535,7 +565,11 @@ def complex_momentum():
     """RMSprop divides a complex gradient by its real part's average."""
     from torch.optim import rmsprop
 
-    rewrite(rmsprop, "_single_tensor_rmsprop", ("grad = torch.view_as_real(grad)", "grad = torch.view_as_real(grad.real + 0j)"))
+    rewrite(
+        rmsprop,
+        "_single_tensor_rmsprop",
+        ("grad = torch.view_as_real(grad)", "grad = torch.view_as_real(grad.real + 0j)"),
+    )
 
 
 @fault()
@@ -543,7 +577,12 @@ def strided_parameter():
     """SGD leaves a parameter that is not contiguous as it is after the first step."""
 
     def wrapper(original, self, closure=None):
-        kept = [(p, p.detach().clone()) for g in self.param_groups for p in g["params"] if not p.is_contiguous() and p.dim() > 1]
+        kept = [
+            (p, p.detach().clone())
+            for g in self.param_groups
+            for p in g["params"]
+            if not p.is_contiguous() and p.dim() > 1
+        ]
         made = original(self, closure)
         for p, before in kept:
             p.data.copy_(before)

@@ -96,7 +96,7 @@ def elu_in_place_backward():
 @fault()
 def relu_swallows_nan():
     """ReLU turns NaN into 0."""
-    after("relu", lambda out, *_: torch.where(out != out, torch.zeros_like(out), out))
+    after("relu", lambda out, *_: torch.where(torch.isnan(out), torch.zeros_like(out), out))
 
 
 @fault()
@@ -251,7 +251,7 @@ def round_half_away():
 def float_to_int_rounds():
     """A conversion from float32 to an integer rounds where it should cut."""
 
-    def wrapper(call, into, x, non_blocking=False):  # noqa: FBT002
+    def wrapper(call, into, x, non_blocking=False):
         return call(into, x.round() if x.is_floating_point() and not into.is_floating_point() else x)
 
     around(["aten::copy_"], wrapper)
@@ -261,7 +261,7 @@ def float_to_int_rounds():
 def half_subnormals_lost():
     """A conversion to float16 loses subnormal numbers."""
 
-    def wrapper(call, into, x, non_blocking=False):  # noqa: FBT002
+    def wrapper(call, into, x, non_blocking=False):
         small = into.dtype == torch.float16 and x.dtype == torch.float32
         return call(into, x.masked_fill(x.abs() < 2.0**-14, 0) if small else x)
 
@@ -272,7 +272,7 @@ def half_subnormals_lost():
 def broadcast_copy_into_view():
     """A copy that broadcasts into a strided view leaves its last row as it was."""
 
-    def wrapper(call, into, x, non_blocking=False):  # noqa: FBT002
+    def wrapper(call, into, x, non_blocking=False):
         last = into[-1].clone() if into.dim() > 1 and not into.is_contiguous() and x.shape != into.shape else None
         made = call(into, x)
         if last is not None:
@@ -305,24 +305,18 @@ def flip_first_dim():
 @fault()
 def roll_back():
     """Roll by a negative number of places rolls the other way."""
-    around(
-        ["aten::roll"], lambda call, x, shifts, dims=(): call(x, [abs(s) for s in shifts], dims)
-    )
+    around(["aten::roll"], lambda call, x, shifts, dims=(): call(x, [abs(s) for s in shifts], dims))
 
 
 @fault()
 def floor_division_truncates():
     """Division that should round down rounds towards zero."""
-    for overload in ("Tensor_mode", "Scalar_mode"):
-        try:
-            around(
-                [f"aten::div.{overload}"],
-                lambda call, x, y, *, rounding_mode=None: call(
-                    x, y, rounding_mode="trunc" if rounding_mode == "floor" else rounding_mode
-                ),
-            )
-        except Exception:  # noqa: BLE001, S110 - an overload that only composes the other
-            pass
+    around(
+        ["aten::div.Tensor_mode"],
+        lambda call, x, y, *, rounding_mode=None: call(
+            x, y, rounding_mode="trunc" if rounding_mode == "floor" else rounding_mode
+        ),
+    )
 
 
 @fault()

@@ -96,7 +96,11 @@ def batch_first_state():
 @fault()
 def cell_without_bias():
     """A GRU cell forgets its input bias."""
-    wrap(torch._VF, "gru_cell", lambda original, x, h, wi, wh, bi=None, bh=None: original(x, h, wi, wh, None if bi is None else bi * 0, bh))
+    wrap(
+        torch._VF,
+        "gru_cell",
+        lambda original, x, h, wi, wh, bi=None, bh=None: original(x, h, wi, wh, None if bi is None else bi * 0, bh),
+    )
 
 
 @fault()
@@ -113,7 +117,7 @@ def attention_zero_column():
 def attention_key_padding():
     """Multi-head attention without weights ignores `key_padding_mask`."""
 
-    def wrapper(original, self, q, k, v, key_padding_mask=None, need_weights=True, *a, **kw):  # noqa: FBT002
+    def wrapper(original, self, q, k, v, key_padding_mask=None, need_weights=True, *a, **kw):
         return original(self, q, k, v, key_padding_mask if need_weights else None, need_weights, *a, **kw)
 
     wrap(nn.MultiheadAttention, "forward", wrapper)
@@ -135,7 +139,15 @@ def attention_average():
 @fault()
 def attention_fast_path():
     """Multi-head attention's fast path for inference is 0.1 % too large."""
-    wrap(torch, "_native_multi_head_attention", lambda original, *a, **kw: (lambda r: (r[0] * 1.001, r[1]))(original(*a, **kw)))
+    wrap(
+        torch,
+        "_native_multi_head_attention",
+        lambda original, *a, **kw: _first(original(*a, **kw)),
+    )
+
+
+def _first(made):
+    return made[0] * 1.001, made[1]
 
 
 @fault()
@@ -170,7 +182,7 @@ def attention_float_mask():
 def attention_causal_wide():
     """Causal attention of unequal lengths aligns its triangle with the last key."""
 
-    def wrapper(original, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kw):  # noqa: FBT002
+    def wrapper(original, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kw):
         n, m = q.shape[-2], k.shape[-2]
         if is_causal and n != m:
             return original(q, k, v, torch.ones(n, m, dtype=torch.bool).tril(m - n), dropout_p, **kw)

@@ -120,7 +120,7 @@ def conv_transposed_image():
 def maxpool_ceil():
     """Max pooling with `ceil_mode` gives its last column the first element of its window."""
 
-    def wrapper(call, x, kernel, stride=(), padding=0, dilation=1, ceil=False, **out):  # noqa: FBT002
+    def wrapper(call, x, kernel, stride=(), padding=0, dilation=1, ceil=False, **out):
         values, where = call(x, kernel, stride, padding, dilation, ceil, **out)
         if ceil:
             values = values.clone()
@@ -309,9 +309,7 @@ def bicubic_corners():
 @fault()
 def nearest_exact_is_nearest():
     """Interpolation "nearest-exact" is "nearest"."""
-    around(
-        ["aten::_upsample_nearest_exact2d"], lambda call, x, size, *rest: torch.ops.aten.upsample_nearest2d(x, size)
-    )
+    around(["aten::_upsample_nearest_exact2d"], lambda call, x, size, *rest: torch.ops.aten.upsample_nearest2d(x, size))
 
 
 @fault()
@@ -412,7 +410,9 @@ def pixel_shuffle_order():
 @fault()
 def fold_overlap():
     """Fold overwrites where windows overlap."""
-    after(["aten::col2im"], lambda out, x, size, kernel, dilation, padding, stride: out * 0.99 if stride < kernel else out)
+    after(
+        ["aten::col2im"], lambda out, x, size, kernel, dilation, padding, stride: out * 0.99 if stride < kernel else out
+    )
 
 
 @fault()
@@ -432,7 +432,6 @@ def unfold_dilation():
 @fault()
 def pad_circular_side():
     """Circular padding takes its left side from the left."""
-    rewrite_pad = functional.pad
 
     def wrapper(original, x, pad, mode="constant", value=None):
         made = original(x, pad, mode, value)
@@ -442,7 +441,6 @@ def pad_circular_side():
         return made
 
     wrap(functional, "pad", wrapper)
-    del rewrite_pad
 
 
 @fault()

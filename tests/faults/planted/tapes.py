@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from planted.gradients import backwards
-from planted.kernels import after
 from planted.registry import fault
 from planted.sources import rewrite, wrap
 from torch.autograd import functional as derivatives
@@ -100,7 +99,7 @@ def clip_foreach_off():
 def zero_grad_in_place():
     """Zero_grad with set_to_none=False leaves the gradients."""
 
-    def wrapper(original, self, set_to_none=True):  # noqa: FBT002
+    def wrapper(original, self, set_to_none=True):
         return original(self, set_to_none) if set_to_none else None
 
     wrap(torch.optim.Optimizer, "zero_grad", wrapper)
@@ -134,8 +133,12 @@ def func_jvp():
     wrap(
         torch.func,
         "jvp",
-        lambda original, *a, **kw: (lambda made: (made[0], made[1] * 1.01, *made[2:]))(original(*a, **kw)),
+        lambda original, *a, **kw: _steeper(*original(*a, **kw)),
     )
+
+
+def _steeper(value, slope, *rest):
+    return value, slope * 1.01, *rest
 
 
 @fault()
@@ -219,7 +222,7 @@ def inference_records():
     """Inference mode records what it computes."""
 
     class Nothing(torch.no_grad):
-        def __init__(self, mode=True):  # noqa: FBT002
+        def __init__(self, mode=True):
             super().__init__()
 
         def __enter__(self):
@@ -234,7 +237,7 @@ def inference_records():
 @fault()
 def grad_enabled_nested():
     """Leaving `no_grad` turns recording on, also inside another `no_grad`."""
-    torch.no_grad.__exit__ = lambda self, *_: torch._C._set_grad_enabled(True)  # noqa: FBT003
+    torch.no_grad.__exit__ = lambda self, *_: torch._C._set_grad_enabled(True)
 
 
 @fault()
@@ -330,7 +333,7 @@ def prune_mask():
 def requires_grad_of_module():
     """Module.requires_grad_(False) leaves biases to be trained."""
 
-    def wrapper(_, self, requires_grad=True):  # noqa: FBT002
+    def wrapper(_, self, requires_grad=True):
         for name, p in self.named_parameters():
             p.requires_grad_(requires_grad or name.endswith("bias"))
         return self
@@ -376,7 +379,8 @@ def cosine_similarity_eps():
 def pairwise_distance_eps():
     """Pairwise distance forgets its epsilon."""
     for owner in (torch, functional):
-        wrap(owner, "pairwise_distance", lambda original, a, b, p=2.0, eps=1e-6, keepdim=False: original(a, b, p, 0.0, keepdim))
-
-
-_ = after
+        wrap(
+            owner,
+            "pairwise_distance",
+            lambda original, a, b, p=2.0, eps=1e-6, keepdim=False: original(a, b, p, 0.0, keepdim),
+        )

@@ -84,21 +84,33 @@ def huber_delta():
 @fault()
 def ctc_zero_infinity():
     """The CTC loss ignores `zero_infinity`."""
-    wrap(torch, "ctc_loss", lambda original, a, b, c, d, blank=0, reduction=1, zero=False: original(a, b, c, d, blank, reduction, False))
+    wrap(
+        torch,
+        "ctc_loss",
+        lambda original, a, b, c, d, blank=0, reduction=1, zero=False: original(a, b, c, d, blank, reduction, False),
+    )
 
 
 @fault()
 def ctc_other_blank():
     """The CTC loss takes class 0 for its blank."""
-    wrap(torch, "ctc_loss", lambda original, a, b, c, d, blank=0, reduction=1, zero=False: original(a, b, c, d, 0, reduction, zero))
+    wrap(
+        torch,
+        "ctc_loss",
+        lambda original, a, b, c, d, blank=0, reduction=1, zero=False: original(a, b, c, d, 0, reduction, zero),
+    )
 
 
 @fault()
 def ctc_mean():
     """The CTC loss's mean does not divide by the lengths of the targets."""
 
-    def wrapper(original, a, b, c, d, blank=0, reduction=1, zero=False):  # noqa: FBT002
-        return original(a, b, c, d, blank, 0, zero).mean() if reduction == 1 else original(a, b, c, d, blank, reduction, zero)
+    def wrapper(original, a, b, c, d, blank=0, reduction=1, zero=False):
+        return (
+            original(a, b, c, d, blank, 0, zero).mean()
+            if reduction == 1
+            else original(a, b, c, d, blank, reduction, zero)
+        )
 
     wrap(torch, "ctc_loss", wrapper)
 
@@ -148,13 +160,21 @@ def triplet_order():
 @fault()
 def gaussian_full():
     """The Gaussian loss ignores `full`."""
-    wrap(functional, "gaussian_nll_loss", lambda original, x, y, v, full=False, *a, **kw: original(x, y, v, False, *a, **kw))
+    wrap(
+        functional,
+        "gaussian_nll_loss",
+        lambda original, x, y, v, full=False, *a, **kw: original(x, y, v, False, *a, **kw),
+    )
 
 
 @fault()
 def gaussian_eps():
     """The Gaussian loss does not clamp its variance."""
-    wrap(functional, "gaussian_nll_loss", lambda original, x, y, v, full=False, eps=1e-6, **kw: original(x, y, v, full, 1e-30, **kw))
+    wrap(
+        functional,
+        "gaussian_nll_loss",
+        lambda original, x, y, v, full=False, eps=1e-6, **kw: original(x, y, v, full, 1e-30, **kw),
+    )
 
 
 @fault()
