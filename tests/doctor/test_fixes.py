@@ -83,6 +83,62 @@ def test_powershell_accepts_every_command():
         assert not re.search(r"^set \w+=", command), command
 
 
+def powershell_refuses(command: str) -> bool:
+    """Ask PowerShell's grammar (https://github.com/airbus-cert/tree-sitter-powershell) about a line.
+
+    It does not know options of programs that hold "=" or begin with a digit, which PowerShell passes on as they are.
+    """
+    tree_sitter = pytest.importorskip("tree_sitter")
+    grammar = pytest.importorskip("tree_sitter_powershell")
+    parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    line = re.sub(r"(?<=\s)-\d\S*", "-o", re.sub(r"(?<=\s)--?[\w-]+=", "-o ", command))
+    return bool(parser.parse(f"{line}\n".encode()).root_node.has_error)
+
+
+def test_the_grammar_of_powershell_parses_every_command():
+    refused = [command for command in commands("windows") if powershell_refuses(command)]
+    assert not [command for command in refused if not command.startswith("remove ")]  # words to a person
+
+
+@pytest.mark.parametrize(
+    "command",
+    ['"C:\\a b\\python.exe" -m pip', "'C:\\a b\\x.exe' -m pip", 'pip install "a', "foo (bar", "echo `", "x |"],
+)
+def test_the_grammar_of_powershell_refuses_what_powershell_does(command):
+    assert powershell_refuses(command)
+
+
+def cmd_refuses(command: str) -> str:
+    """Say what cmd would take otherwise than it is written; "" when nothing.
+
+    The rules: a quote toggles; outside quotes & | < > ^ ( ) mean something
+    (https://learn.microsoft.com/windows-server/administration/windows-commands/cmd); %NAME% is replaced inside quotes
+    too; a caret at the end continues the line; the name of a program has no switch glued to it.
+    """
+    if command.count('"') % 2:
+        return "an open quote"
+    outside = "".join(command.split('"')[::2])
+    if found := re.search(r"[&|<>^()]", outside):
+        return f"a bare {found[0]}"
+    if found := re.search(r"%[^%\s]+%", command):
+        return f"{found[0]} is a variable"
+    parts = command.split('"')
+    glued = any(
+        parts[i - 1][-1:] not in ("", " ", "=") or parts[i + 1][:1] not in ("", " ") for i in range(1, len(parts), 2)
+    )
+    return "a quote within a word" if glued else ""
+
+
+def test_cmd_takes_every_command_as_it_is_written():
+    wrong = {command: why for command in commands("windows", "cmd") if (why := cmd_refuses(command))}
+    assert not {command for command in wrong if not command.startswith(("remove ", "set "))}, wrong
+
+
+@pytest.mark.parametrize("command", ['pip install "a', "pip install a<2", "a & b", "echo %PATH%", "a (b)", 'a"b c"d'])
+def test_the_rules_of_cmd_refuse_what_cmd_does(command):
+    assert cmd_refuses(command)
+
+
 def test_cmd_accepts_every_command():
     found = list(commands("windows", "cmd"))
     assert len(found) > 40

@@ -69,7 +69,8 @@ def read(paths: Mapping[str, str], names: Iterable[str] | None = None) -> dict[s
 def _dist(found: PathDistribution) -> Dist | None:
     info = str(found._path)  # noqa: SLF001 - the one way to learn it, unchanged since 3.8
     try:
-        name, version, requires = found.metadata["Name"], found.metadata["Version"], found.requires or []
+        known = found.metadata
+        name, version, requires = known["Name"], known["Version"], found.requires or []
     except UnicodeDecodeError:  # written by old tools in the encoding of their machine
         from email.parser import HeaderParser
 

@@ -95,14 +95,14 @@ def _of_json(document: dict[str, object], url: str) -> Iterator[Link]:
 
 def _of_html(page: str, url: str) -> Iterator[Link]:
     """Collect anchors; what is not well-formed is passed over, as browsers do."""
-    base, inside, start = url, None, 0
+    base, inside, start = "", None, 0
     for name, at, end, text in _tags(page):
-        if name == "base" and (href := _attributes(text).get("href")):
-            base = _joined(base, href) or base
+        if name == "base" and not base and (href := _attributes(text).get("href")):  # the first one counts
+            base = _joined(url, href)
         elif name == "a":
             inside, start = _attributes(text), end
         elif name == "/a" and inside is not None:
-            if (href := inside.get("href")) and (there := _joined(base, href)):
+            if (href := inside.get("href")) and (there := _joined(base or url, href)):
                 yield _link(_plain(_TAG.sub("", page[start:at][:LONGEST])).strip(), there, inside)
             inside = None
 

@@ -6,6 +6,7 @@ the terminal. Glyphs are chosen when printed: a console that speaks only ASCII g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Union
 
@@ -78,11 +79,23 @@ def count(number: int, noun: str) -> str:
 
 
 def command_line(argv: Iterable[str]) -> str:
-    """Write a command so that it can be pasted."""
+    """Write a command so that it can be pasted: into PowerShell when its program is one of Windows, else into sh."""
     import shlex
 
-    return " ".join(word if _plain(word) else shlex.quote(word) for word in argv)
+    program, *words = argv
+    if not re.match(r"[A-Za-z]:[\\/]|\\\\", program):
+        return " ".join(word if _plain(word) else shlex.quote(word) for word in (program, *words))
+    # A string is a command for PowerShell only behind its call operator; cmd takes what needs none.
+    call = "" if _plain(program) else "& "
+    return call + " ".join(word if _plain(word) else _powershell(word) for word in (program, *words))
+
+
+def _powershell(word: str) -> str:
+    """Quote a word: what stands in single quotes means itself (PowerShell's about_Quoting_Rules)."""
+    if set(word) & set('$`"'):
+        return "'" + word.replace("'", "''") + "'"
+    return f'"{word}"'
 
 
 def _plain(word: str) -> bool:
-    return bool(word) and not set(word) & set(" \t\"'$&|;<>()*?[]{}!#~`\n")
+    return bool(word) and not set(word) & set(" \t\"'$&|;<>()*?[]{}!#~`\n,@%^")
