@@ -164,12 +164,12 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _read(name: str) -> dict[str, Any]:
-    """Read a report, a proof, bare facts, or a pasted collect_env as `{"facts": …, "verify": …}`."""
+    """Read a report, a proof, bare facts, or a pasted collect_env as `differences` compares them."""
     text = read_text(name, "diff")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return {"facts": _pasted(name, text), "verify": None}
+        return {"facts": _pasted(name, text), "verify": None, "pasted": True}
     data = found.get("data", found) if isinstance(found, dict) else None
     if not isinstance(data, dict):
         hint = "Write one with `torchcheck report --json`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,6 +13,7 @@ WEIGHTS = ("telling", "maybe", "noise")
 TABLE: tuple[tuple[str, str, str], ...] = (
     ("verify.*", "telling", "the same check ended differently"),
     ("torch.file", "noise", ""),
+    ("torch.libraries", "maybe", "which files are loaded"),
     ("torch.error", "telling", "why torch cannot be imported"),
     ("torch.import", "telling", "whether torch can be imported at all"),
     ("torch.*", "telling", "another build of torch, or what it sees"),
@@ -20,6 +22,12 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("gpus*", "telling", "another GPU"),
     ("env.LD_LIBRARY_PATH", "telling", "libraries from elsewhere may be loaded before the wheel's"),
     ("env.PATH", "noise", ""),
+    ("env.PIP_*", "maybe", "wheels may come from elsewhere"),
+    ("env.UV_*", "maybe", "wheels may come from elsewhere"),
+    ("env.*SSL_CERT*", "maybe", "whom a download trusts"),
+    ("env.*CA_BUNDLE", "maybe", "whom a download trusts"),
+    ("env.*proxy", "maybe", "how a download goes"),
+    ("env.*PROXY", "maybe", "how a download goes"),
     ("env.*", "telling", "an environment variable changes what torch does"),
     ("packages.torch*", "telling", "another release or build"),
     ("packages.nvidia-*", "telling", "another CUDA library"),
@@ -44,6 +52,7 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("python.site_packages", "noise", ""),
     ("python.in_path_order", "maybe", "where modules are found first"),
     ("python.*", "maybe", ""),
+    ("cpu.mhz", "noise", ""),
     ("cpu.features", "maybe", "other kernels are chosen"),
     ("cpu.*", "maybe", ""),
     ("memory.shm", "telling", "DataLoader workers share memory there"),
@@ -55,23 +64,75 @@ TABLE: tuple[tuple[str, str, str], ...] = (
 )
 
 
+# Only this part of a value tells something.
+ESSENCE: dict[str, str] = {"python.version": r"\d+\.\d+", "drivers.nvidia.cuda": r"\d+"}
+SMALL_SHM = 1 << 30
+"""Shared memory from which on the workers of data loaders seldom run out (Docker's default is 64 MiB)."""
+ONE_SIDE = "known on one side only"
+
+
 def differences(a: Data, b: Data) -> list[dict[str, Any]]:
     """Compare two reports' data (`{"facts": …, "verify": …}`); gives the contract's `differences`.
 
-    A fact that only one side knows is shown as `null` on the other, with a note, and never counts as telling: nobody
-    may have looked.
+    A fact that only one side knows is shown as `null` on the other, with a note, and is noise: nobody may have looked.
+    What was looked for and not there (`null`, `[]`) is known. Of two lists only the members that differ are shown.
+    `"pasted": True` says that a side lists some packages only, as collect_env does.
     """
     left, right = dict(_leaves(a)), dict(_leaves(b))
-    found = [_difference(path, left, right) for path in {**left, **right} if left.get(path) != right.get(path)]
+    paths = [path for path in {**left, **right} if left.get(path) != right.get(path)]
+    parents = _parents(left) | _parents(right)
+    sides = ((a, left), (b, right))
+    # Where one side has nothing ("gpus": []) and the other has members, the members are what differs.
+    found = [_difference(p, sides) for p in paths if p not in parents or left.get(p) or right.get(p)]
     return sorted(found, key=lambda d: (WEIGHTS.index(d["weight"]), _rank(d["path"]), d["path"]))
 
 
-def _difference(path: str, left: Data, right: Data) -> dict[str, Any]:
+def _parents(leaves: Data) -> set[str]:
+    """Give the paths above leaves: `gpus[0]` and `gpus` of `gpus[0].name`."""
+    return {path[: found.start()] for path in leaves for found in re.finditer(r"[.\[]", path)}
+
+
+def _difference(path: str, sides: tuple[tuple[Data, Data], ...]) -> dict[str, Any]:
     weight, note = _judge(path)
-    listed = path.startswith(("packages.", "env."))
-    if not listed and (path not in left or path not in right):
-        weight, note = ("maybe" if weight == "telling" else weight), "known on one side only"
-    return {"path": path, "a": left.get(path), "b": right.get(path), "weight": weight, "note": note}
+    a, b = (leaves.get(path) for _, leaves in sides)
+    if not all(_looked(path, data, leaves) for data, leaves in sides):
+        weight, note = "noise", ONE_SIDE
+    elif weight == "telling" and not _essential(path, a, b):
+        weight, note = "maybe", ""
+    if isinstance(a, list) and isinstance(b, list) and (a or b):
+        a, b = [x for x in a if x not in b], [x for x in b if x not in a]
+        note = "; ".join(filter(None, [note, "only what differs is shown" if a or b else "in another order"]))
+    return {"path": path, "a": a, "b": b, "weight": weight, "note": note}
+
+
+def _looked(path: str, data: Data, leaves: Data) -> bool:
+    """Say whether a side knows of a fact: has it, or has nothing where it would stand."""
+    if path in leaves:
+        return True
+    section = path.partition(".")[0]
+    facts = data.get("facts") or {}
+    if section in ("packages", "env"):
+        return isinstance(facts, Mapping) and section in facts and not (section == "packages" and data.get("pasted"))
+    if section == "verify":
+        return False
+    above = [path[: found.start()] for found in re.finditer(r"[.\[]", path)]
+    listed = [where for where in above if f"{where}[" in path]
+    return any(where in leaves for where in above) or any(_holds(leaves, where) for where in listed)
+
+
+def _holds(leaves: Data, where: str) -> bool:
+    """Say whether a side has the list at `where`, with fewer members perhaps."""
+    return any(path.startswith(f"{where}[") for path in leaves)
+
+
+def _essential(path: str, a: Any, b: Any) -> bool:
+    """Say whether two values differ in the part that tells something."""
+    if path == "memory.shm":
+        return any(isinstance(size, int) and size < SMALL_SHM for size in (a, b))
+    if path not in ESSENCE:
+        return True
+    found = [re.match(ESSENCE[path], str(value)) for value in (a, b)]
+    return None in found or len({match[0] for match in found if match}) > 1
 
 
 def _judge(path: str) -> tuple[str, str]:
