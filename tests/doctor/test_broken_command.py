@@ -79,7 +79,7 @@ def test_a_torch_without_the_libraries_that_it_needs(empty, torch_python):
     for log in ("", empty.fails("import torch")):
         found = doctor(empty, log=log)
         assert codes(found)[0] == "nvidia-deps-broken"
-        assert not [step for step in found[0]["fix"] if "--no-deps" in step.partition("   # ")[0]]
+        assert not [step for step in found[0]["fix"] if "--no-deps" in step]
 
 
 @pytest.mark.parametrize("name", ["torch/onnx/__init__.py", "torch/nn/functional.py", "torch/version.py"])
@@ -311,3 +311,14 @@ def test_install_names_the_cause_of_its_failure(empty, local_index):
     assert document["exit_code"] != 0
     assert codes(document["data"]["diagnoses"])[0] == "dependency-broken"
     assert "jinja2" in document["data"]["diagnoses"][0]["fix"][0]
+
+
+def test_the_users_torch_in_an_environment_that_was_made_to_see_it_is_no_duplicate(tmp_path):
+    environment = Environment(tmp_path / "env", sys.executable, "--system-site-packages")
+    mine = str(tmp_path / "mine")
+    user = Path(run([str(environment.python), "-m", "site", "--user-site"], PYTHONUSERBASE=mine).stdout.strip())
+    (user / "torch").mkdir(parents=True)
+    start = "from torch.version import __version__\nclass version: cuda = None\n"
+    (user / "torch/__init__.py").write_text(start, encoding="utf-8")
+    (user / "torch/version.py").write_text("__version__ = '2.9.1+cpu'\ncuda = None\n", encoding="utf-8")
+    assert "duplicate-install" not in codes(doctor(environment, PYTHONUSERBASE=mine))

@@ -91,7 +91,7 @@ def duplicate_install(e: Evidence) -> Iterator[Finding]:
     """torch comes from outside the environment that runs."""
     file, environment = str(e.facts.torch.file or ""), e.facts.python.environment
     # A venv made with --system-site-packages, whose one torch is the system's or the user's, is as it was wished.
-    shared = e.facts.python.system_site is True and not e.facts.python.copies
+    shared = e.facts.python.system_site is True and e.facts.torch.import_ == "ok" and not e.facts.python.copies
     if file and re.search(USER_SITE, file, re.IGNORECASE) and not shared:
         isolated = environment in {"venv", "conda", "pipx"} or e.container
         if isolated or (environment is UNKNOWN and e.log.text):
