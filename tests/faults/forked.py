@@ -74,7 +74,7 @@ class Server:
 
     def run(self, item):
         """Run one item; a check that hangs is ended like any that raises."""
-        signal.alarm(LIMIT)
+        signal.alarm(int(item.check.timeout or LIMIT))  # checks that start processes take longer, and say so
         try:
             return self.trial.run(item, self.torch, self.order)
         finally:

@@ -1,8 +1,8 @@
 """Ranks that only speak the protocol: how long rank 0 takes to gather what N of them found.
 
 `python simulation.py [RANKS [PROCESSES]]`, in an interpreter that has torch; prints one JSON object. Every rank has a
-connection of its own to one TCPStore, arrives, waits for the others, hands in a report of as many results as a GPU's
-default run has, and waits for the verdict: all as in a real run, through the same code.
+connection of its own to one TCPStore, arrives, waits for the others, takes some steps with them, hands in a report of as
+many results as a GPU's default run has, and waits for the verdict: all as in a real run, through the same code.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import torch.distributed
 
 MEETING = Path(__file__).resolve().parents[2] / "torchcheck" / "suite" / "meeting.py"
 CHECKS = 1500
+STEPS = 5
+"""Checks that all take together: after each they wait for one another."""
 PATIENCE = 120.0
 
 
@@ -42,7 +44,9 @@ def take_part(module, rank, world, port, heard):
     meeting = module.Meeting.connect(torch, place, PATIENCE)
     meeting.arrive(report(rank)["identity"])
     assert meeting.hear("go", PATIENCE) is not None
-    meeting.at("distributed.broadcast")
+    for step in range(STEPS):
+        meeting.at("distributed.broadcast")
+        assert meeting.finish(step, "", PATIENCE) == ""
     meeting.report(report(rank))
     heard[rank] = meeting.hear("verdict", PATIENCE)
     meeting.leave(0)
@@ -86,6 +90,9 @@ def main(world=1000, processes=2):
     here, missing = meeting.gather("here", PATIENCE)
     began = time.perf_counter()
     meeting.tell("go", {"why": ""})
+    for step in range(STEPS):
+        assert meeting.finish(step, "", PATIENCE) == ""
+    stepped = time.perf_counter()
     meeting.report(report(0))
     reports, late = meeting.gather("report", PATIENCE)
     gathered = time.perf_counter()
@@ -102,7 +109,8 @@ def main(world=1000, processes=2):
                 "missing": len(missing) + len(late),
                 "codes": codes,
                 "bytes": sum(len(json.dumps(one)) for one in reports.values()),
-                "gather_seconds": round(gathered - began, 3),
+                "step_seconds": round((stepped - began) / STEPS, 3),
+                "gather_seconds": round(gathered - stepped, 3),
                 "verdict_seconds": round(closed - gathered, 3),
             }
         )
