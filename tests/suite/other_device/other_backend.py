@@ -12,7 +12,18 @@ from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "other"
-MIXING = {"copy_", "_to_copy", "index", "index_put", "_index_put_impl_", "index_put_", "set_", "_pack_padded_sequence", "_ctc_loss", "_ctc_loss_backward"}
+MIXING = {
+    "copy_",
+    "_to_copy",
+    "index",
+    "index_put",
+    "_index_put_impl_",
+    "index_put_",
+    "set_",
+    "_pack_padded_sequence",
+    "_ctc_loss",
+    "_ctc_loss_backward",
+}
 """Operators that take tensors of two devices on a GPU, too."""
 
 
