@@ -1,8 +1,8 @@
 """Ranks that only speak the protocol: how long rank 0 takes to gather what N of them found.
 
 `python simulation.py [RANKS [PROCESSES]]`, in an interpreter that has torch; prints one JSON object. Every rank has a
-connection of its own to one TCPStore, arrives, waits for the others, takes some steps with them, hands in a report of as
-many results as a GPU's default run has, and waits for the verdict: all as in a real run, through the same code.
+connection of its own to one TCPStore, arrives, waits for the others, takes some steps with them, hands in a report of
+as many results as a GPU's default run has, and waits for the verdict: all as in a real run, through the same code.
 """
 
 from __future__ import annotations

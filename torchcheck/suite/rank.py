@@ -295,7 +295,8 @@ def main() -> None:
     worker = _worker()
     channel = worker._take_stdout()  # noqa: SLF001 - one island
     worker._quieten()  # noqa: SLF001
-    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a lost peer is an exception, not the end of the process
+    for name in ("TORCH_NCCL_BLOCKING_WAIT", "NCCL_BLOCKING_WAIT"):  # the second is torch 2.1's and older
+        os.environ.setdefault(name, "1")  # a lost peer is an exception, not the end of the process
     told = _orders()
     rank = Rank(worker, channel, told.get())
     while True:

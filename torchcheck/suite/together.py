@@ -8,6 +8,7 @@ form a fresh one, and the next check begins anew. A rank whose process died is r
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -68,9 +69,11 @@ class Together:
         from .meeting import open_store
 
         distributed = self.torch.distributed
-        options = {} if self.device == "cpu" else {"device_id": self.torch.device(self.device)}
-        if options:
+        options: dict[str, Any] = {}
+        if self.device != "cpu":
             getattr(self.torch, self.device.partition(":")[0]).set_device(self.device)
+            if "device_id" in inspect.signature(distributed.init_process_group).parameters:  # torch 2.3 and later
+                options["device_id"] = self.torch.device(self.device)
         store = open_store(self.torch, self.place["master"], self.place["port"], self.patience)
         distributed.init_process_group(
             self.backend,
