@@ -26,6 +26,7 @@ COMPILING = (
     "activations.softsign.double_backward",
     "autograd.checkpointing",
     "derivatives.function_transforms",
+    "wrappers.segments",
 )
 """Checks whose first call makes torch import its compiler (0.5 s, in which nothing is compiled), as optimizers do."""
 
