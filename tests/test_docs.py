@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 COMMANDS = ("install", "plan", "verify", "doctor", "report", "diff")
 # What other people's scripts call; an option that goes from here needs a new schema and a line in CHANGELOG.md.
@@ -47,10 +48,14 @@ def test_every_option_of_the_contract_is_there(name: str) -> None:
     assert set((CONTRACT[name] + " " + COMMON).split()) <= options(name)
 
 
-def test_every_command_and_option_that_the_readme_names_exists() -> None:
-    for words in re.findall(r"torchcheck ([a-z]+)((?: [^`\n|]*)?)", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
+    for words in re.findall(r"torchcheck ([a-z]+)((?: [^`\n|#]*)?)", page.read_text(encoding="utf-8")):
         if words[0] in COMMANDS:
             assert set(re.findall(r"(?<!\S)--[a-z-]+", words[1])) <= options(words[0]), words
+
+
+def test_the_readme_shows_every_command() -> None:
     for name in COMMANDS:
         assert f"`torchcheck {name}" in README
 
@@ -72,10 +77,30 @@ def test_the_workflow_runs_what_the_readme_tells_newcomers(capsys: pytest.Captur
         assert line.replace("py -m venv", "python -m venv") in WORKFLOW or line in WORKFLOW
 
 
-def test_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
-            assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_says_what_is_proven_of_every_topic() -> None:
+    from torchcheck.suite.registry import all_checks
+
+    table = README.partition("## What is proven")[2].partition("\n## ")[0]
+    named = re.findall(r"`(\w+)`", "".join(line.rpartition(" | ")[2] for line in table.splitlines() if "|" in line))
+    assert sorted(named) == sorted({check.id.partition(".")[0] for check in all_checks()})
+
+
+def test_what_other_projects_paste_is_what_we_use_ourselves() -> None:
+    form = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8")
+    asked = "Paste the output of `torchcheck report --format markdown`. Names, paths and tokens are taken out of it."
+    page = (ROOT / "docs" / "projects.md").read_text(encoding="utf-8")
+    assert asked in form
+    assert asked in page
+    three = re.search(r"^- uses: OWNER/torchcheck/(\S+)@SHA\n  with:\n    python: \S+$", page, re.MULTILINE)
+    assert three
+    assert three[0] in README
+    assert (ROOT / three[1] / "action.yml").exists()
 
 
 def test_nobody_is_sent_to_the_other_project() -> None:
