@@ -4,10 +4,10 @@ from . import accelerators as accelerators
 from . import alike as alike
 from . import collectives as collectives
 from . import data_parallel as data_parallel
+from . import fidelity as fidelity
 from . import functional as functional
 from . import groups as groups
 from . import messages as messages
-from . import numbers as numbers
 from . import parallel as parallel
 from . import sharded as sharded
 from . import sharing as sharing
