@@ -18,9 +18,9 @@ from torchcheck.report.matrix import Matrix, Row, matrix
 from torchcheck.report.pictures import Figures, Line, Picture, errors, pictures
 from torchcheck.report.render.charts import COLOURS, Curve, finite, lines
 from torchcheck.report.render.markdown import URL, flatten
+from torchcheck.report.tally import BAD, tally, topics
 
 Data = Mapping[str, Any]
-BAD = ("fail", "crash", "timeout", "error")
 ORDER = (*BAD, "known", "pass", "skip")
 VERDICTS = {"pass": "Proven", "fail": "Wrong results", "unusable": "Nothing could be verified"}
 SLOWEST = 12
@@ -109,20 +109,12 @@ def _reasons(checks: Iterable[Data]) -> Iterator[dict[str, Any]]:
 
 def _topics(checks: Iterable[Data], devices: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Count by topic, and within it by device."""
-    found: dict[str, list[Data]] = {}
-    for check in checks:
-        found.setdefault(check["id"].partition(".")[0], []).append(check)
-    longest = max((sum(c["seconds"] for c in members) for members in found.values()), default=0.0)
+    found = topics(checks)
+    longest = max((tally(members).seconds for members in found.values()), default=0.0) or 1.0
     for topic, members in sorted(found.items()):
-        counts = [Counter(c["status"] for c in members if (c["device"] or "") == device) for device in devices]
-        took = sum(c["seconds"] for c in members)
-        share = 100 * took / longest if longest else 0.0
-        yield {"name": topic, "counts": [_tally(count) for count in counts], "seconds": took, "share": share}
-
-
-def _tally(count: Counter[str]) -> dict[str, int]:
-    bad = sum(count[status] for status in BAD)
-    return {"pass": count["pass"], "bad": bad, "known": count["known"], "skip": count["skip"]}
+        counts = [tally(c for c in members if (c["device"] or "") == device) for device in devices]
+        took = tally(members).seconds
+        yield {"name": topic, "counts": counts, "seconds": took, "share": 100 * took / longest}
 
 
 def _slowest(checks: Iterable[Data]) -> list[tuple[str, dict[str, tuple[float, float]]]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torchcheck.report.document import printable
+from torchcheck.report.tally import BAD, tally, topics
 
 Data = Mapping[str, Any]
-BAD = ("fail", "crash", "timeout", "error")
 EMPTY = "(empty)"
 ESCAPES = {ord(char): "\\" + char for char in "\\`*_[]#|~$"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
 # A name after @ would call somebody to the issue; a space of no width keeps it from that.
@@ -36,11 +36,22 @@ def verification(data: Data) -> list[str]:
         f"{counts} on {code(', '.join(data['devices']))}",
         "",
     ]
+    lines += _topics(data["checks"])
     bad = [check for check in data["checks"] if check["status"] in BAD or check["status"] == "known"]
     if bad:
         lines += ["| check | device | dtype | status | what was seen | what to do |", "|---|---|---|---|---|---|"]
         lines += ["| " + " | ".join(_cells(check)) + " |" for check in bad] + [""]
     return lines
+
+
+def _topics(checks: list[Data]) -> Iterator[str]:
+    yield "| checks | passed | failed | known | skipped | seconds |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for topic, members in topics(checks).items():
+        told = tally(members)
+        counts = [str(n or "") for n in (told.passed, told.failed, told.known, told.skipped)]
+        yield f"| {code(topic)} | {' | '.join(counts)} | {told.seconds:.2f} |"
+    yield ""
 
 
 def diff(data: Data) -> str:

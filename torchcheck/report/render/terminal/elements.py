@@ -28,7 +28,6 @@ STATUS = {
     "warning": ("!", "!", "yellow"),
     "note": ("·", "-", "cyan"),
 }
-BAD = ("fail", "crash", "timeout", "error")
 
 
 class Line:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from torchcheck.report.render.terminal.elements import BAD, STATUS, Data, Line, indented
+from torchcheck.report.render.terminal.elements import STATUS, Data, Line, indented
 from torchcheck.report.render.terminal.ranks import ranks
+from torchcheck.report.tally import BAD, tally, topics
 
 if TYPE_CHECKING:
     from torchcheck.report.render.terminal.elements import Shown
@@ -46,21 +47,15 @@ def verify_verdict(data: Data) -> Line:
 
 
 def _topics(checks: Iterable[Data]) -> Table:
-    topics: dict[str, list[Data]] = {}
-    for check in checks:
-        topics.setdefault(check["id"].partition(".")[0], []).append(check)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("checks")
     for column in ("passed", "failed", "known", "skipped", "seconds"):
         table.add_column(column, justify="right")
-    for topic, members in topics.items():
-        counts = [sum(c["status"] in kinds for c in members) for kinds in (("pass",), BAD, ("known",), ("skip",))]
-        style = "bold red" if counts[1] else ""
-        table.add_row(
-            Text(topic, style),
-            *(Text(str(n) if n else "") for n in counts),
-            f"{sum(c['seconds'] for c in members):.2f}",
-        )
+    for topic, members in topics(checks).items():
+        told = tally(members)
+        counts = (told.passed, told.failed, told.known, told.skipped)
+        style = "bold red" if told.failed else ""
+        table.add_row(Text(topic, style), *(Text(str(n) if n else "") for n in counts), f"{told.seconds:.2f}")
     return table
 
 
