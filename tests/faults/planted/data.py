@@ -216,12 +216,9 @@ def collate_floats():
     """Batches of Python floats are float32."""
     from torch.utils.data._utils import collate
 
-    def wrapper(original, batch, *a, **kw):
-        return original(batch, *a, **kw).float() if batch and isinstance(batch[0], float) else original(batch, *a, **kw)
-
-    collate.collate_float_fn, table = None, collate.default_collate_fn_map
-    table[float] = lambda batch, *, collate_fn_map=None: torch.tensor(batch, dtype=torch.float32)
-    del wrapper
+    collate.default_collate_fn_map[float] = lambda batch, *, collate_fn_map=None: torch.tensor(
+        batch, dtype=torch.float32
+    )
 
 
 @fault()
