@@ -64,10 +64,17 @@ def choose(checks: Iterable[Check], *, level: str, select: Sequence[str] = (), s
     """Keep the checks of a level that were selected and not skipped."""
     depth = LEVELS.index(level)
     within = [check for check in checks if LEVELS.index(check.level) <= depth]
+    if level == "quick":
+        within = [dataclasses.replace(check, dtypes=_fewest(check.dtypes)) for check in within]
     if level == "full":
         within = [dataclasses.replace(check, dtypes=check.dtypes + check.more) for check in within]
     wanted = [check for check in within if not select or matches(check.id, select)]
     return [check for check in wanted if not matches(check.id, skip)]
+
+
+def _fewest(dtypes: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep what models are trained in; float64 and float16 are for the levels above, unless a check has no other."""
+    return tuple(dtype for dtype in dtypes if dtype not in ("float64", "float16")) or dtypes
 
 
 def deal(checks: Sequence[Check], number: int, of: int) -> list[Check]:
