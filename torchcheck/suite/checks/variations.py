@@ -32,7 +32,8 @@ class Call:
         batch: shape of the batch; its first dim is cut, repeated and judged sample by sample.
         weights: shapes of what all samples share.
         joint: samples depend on each other: the batch cannot be repeated.
-        low: most that half precision may be off, in u of the largest result; 0 leaves half precision out.
+        low: most that half precision may be off, in u of the largest result (half of it in the result itself): 8 for
+            one formula, 16 where weights or a slope are rounded as well, 32 for several layers; 0 leaves it out.
         first: values of the batch are drawn around 0, or (when False) between 1 and 1.75.
         many: the default level, too, goes beyond one thread's share of rows.
         needs: dotted attributes of torch, without which it is skipped.
@@ -169,13 +170,13 @@ CALLS = {
     "pad_replicate_volume": Call(lambda t, x: _f(t).pad(x, (1, 2, 2, 1, 1, 1), "replicate"), VOLUME),
     "pad_reflect_line": Call(lambda t, x: _f(t).pad(x, (2, 3), "reflect"), LINE),
     "nearest": Call(lambda t, x: _f(t).interpolate(x, (5, 9)), IMAGE),
-    "bilinear_image": Call(lambda t, x: _f(t).interpolate(x, (5, 9), mode="bilinear"), IMAGE, many=True),
+    "bilinear_image": Call(lambda t, x: _f(t).interpolate(x, (5, 9), mode="bilinear"), IMAGE, many=True, low=16.0),
     "bilinear_antialias": Call(
         lambda t, x: _f(t).interpolate(x, (3, 4), mode="bilinear", antialias=True), IMAGE, low=0.0
     ),
     "bicubic": Call(lambda t, x: _f(t).interpolate(x, (5, 9), mode="bicubic", align_corners=True), IMAGE, low=16.0),
-    "trilinear": Call(lambda t, x: _f(t).interpolate(x, (3, 7, 4), mode="trilinear"), VOLUME),
-    "linear_line": Call(lambda t, x: _f(t).interpolate(x, 13, mode="linear"), LINE),
+    "trilinear": Call(lambda t, x: _f(t).interpolate(x, (3, 7, 4), mode="trilinear"), VOLUME, low=16.0),
+    "linear_line": Call(lambda t, x: _f(t).interpolate(x, 13, mode="linear"), LINE, low=16.0),
     "relu": Call(lambda t, x: _f(t).relu(x), IMAGE, many=True),
     "gelu": Call(lambda t, x: _f(t).gelu(x), IMAGE, low=16.0, many=True),
     "silu": Call(lambda t, x: _f(t).silu(x), IMAGE, low=16.0, many=True),
@@ -424,6 +425,7 @@ def _expanded(context: Context, row: Call, inputs: list[Any]) -> None:
 
 def _many(context: Context, row: Call, plain: Plain, inputs: list[Any], upstream: Any) -> None:
     """Repeat the batch until there is more than one thread's share of it."""
+    rows = inputs[0].numel() // inputs[0].shape[-1]
     times = 40_000 // min(len(plain.output), inputs[0].numel()) + 1
     one = [1] * (inputs[0].dim() - 1)
     batch = inputs[0].repeat(times, *one).requires_grad_()
@@ -439,9 +441,11 @@ def _many(context: Context, row: Call, plain: Plain, inputs: list[Any], upstream
             _close(context, got, right * times, f"{what} of {times} batches", BOUND, "float32")
     for i, (by, right) in enumerate(zip(by_w, plain.gradients[1:])):
         if by is not None:
-            # Equal terms round alike: n additions err like n u at worst (Higham §4.2), like sqrt(n) u in blocks.
+            # A sum of n terms errs by at most n u of their magnitudes (Higham §4.2); equal terms round alike.
             scaled = [v * times for v in right]
-            _close(context, by, scaled, f"gradient by input {i + 1} of {times} batches", BOUND + times, "float32")
+            _close(
+                context, by, scaled, f"gradient by input {i + 1} of {times} batches", BOUND + times * rows, "float32"
+            )
 
 
 @check(
