@@ -44,7 +44,9 @@ class Matrix:
 
 def matrix(ranks: Iterable[Data]) -> Matrix:
     """Make the matrix of the `ranks` of a verification's data."""
-    rows = sorted((_row(rank) for rank in ranks), key=lambda row: (row.host, row.rank))
+    rows = sorted((_row(rank) for rank in ranks), key=lambda row: row.rank)
+    hosts = list(dict.fromkeys(row.host for row in rows))  # by their first ranks: host-10 after host-9
+    rows.sort(key=lambda row: hosts.index(row.host))
     return Matrix(tuple(rows), tuple(sorted({check for row in rows for check in row.cells})))
 
 
