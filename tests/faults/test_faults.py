@@ -66,6 +66,8 @@ def test_without_a_fault_nothing_is_noticed(plantable):
 @pytest.mark.skipif(sys.platform == "win32", reason="the faults share one interpreter by fork(2)")
 def test_the_whole_corpus_is_noticed(plantable):
     job = {"level": "default", "jobs": 2}
-    shallow = [name for name in VISIBLE if CORPUS[name].get("level") != "full"]
+    # What README counts of the strangers is a measure of the unforeseen, no promise.
+    promised = [name for name in VISIBLE if not name.startswith("strangers.")]
+    shallow = [name for name in promised if CORPUS[name].get("level") != "full"]
     missed = [name for name, verdict in faults.try_forked(plantable, shallow, job) if not verdict.noticed]
     assert missed == []
