@@ -84,7 +84,7 @@ def threshold(context: Context, row: Setting) -> None:
         grew = abs(path[-1][-1]) > abs(path[steps // 2][-1])
         context.exact(grew, share > 1, what=f"growth along the steepest direction at {share:g} of the limit")
         theory = [abs(along.at(t)) for t in range(len(path))]
-        context.figure(f"{share:g} × limit", {"distance": [abs(x[-1]) for x in path], "theory": theory})
+        context.figure(f"{share:g} of the limit", {"distance": [abs(x[-1]) for x in path], "theory": theory})
 
 
 @check(oracle=THEORY)

@@ -94,7 +94,13 @@ def quantiles(context: Context) -> None:
             right = [_quantile(r, q, how) for r in ordered]
             for name, got in _both(torch, held, "quantile", q, dim=1, interpolation=how):
                 context.close(context.values(got), right, bound=4.0, cancel=4.0, what=f"{name}({q}), {how}, dim {dim}")
-    even = [float(v) for v in rng.sample(range(-50, 50), 10)]
+    _whole(context, x, given)
+
+
+def _whole(context: Context, x: list[list[float]], given: Any) -> None:
+    """Judge what is asked of all elements at once, and the lower one of an even number."""
+    torch = context.torch
+    even = [float(v) for v in context.rng("even").sample(range(-50, 50), 10)]
     for name, got in (*_both(torch, context.tensor(even), "median"), *_both(torch, context.tensor(even), "nanmedian")):
         context.exact(got, sorted(even)[4], what=f"{name} of an even number: the lower one")
     everything = sorted(v for r in x for v in r)
