@@ -20,14 +20,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from torchcheck import live
+from torchcheck import live, processes
 from torchcheck.cli import gathering, reporting
 from torchcheck.cli.output import show
 from torchcheck.doctor import collect_env, diagnose
 from torchcheck.doctor.log import read as read_log
 from torchcheck.errors import TorchcheckError, UsageError
 from torchcheck.facts import Facts, Python, from_json, to_json
-from torchcheck.host import Ran, Replay
+from torchcheck.host import READ_LIMIT, Ran, Replay
 from torchcheck.install import complaints, incoming, installed, journal, pip, proof
 from torchcheck.install.bounds import Bounds
 from torchcheck.install.downloads import Downloads
@@ -358,7 +358,7 @@ def _answer(question: str, text: str) -> Any:
         return vars(Ran(0, text, ""))
     if kind in {"script", "python"}:
         return live.answer(Ran(0, live.MARK + text, ""))
-    return text
+    return text[:READ_LIMIT] if kind == "read" else text[: processes.OUTPUT_LIMIT]
 
 
 def _asked(machine: str, question: str) -> list[bytes]:

@@ -19,8 +19,8 @@ from torchcheck.host import Host
 
 INSPECT_TIMEOUT = 30.0
 """Seconds for an interpreter to describe itself; a cold network file system needs some of them."""
-OLDEST = (3, 8)
-"""The oldest Python that any wheel of torch 2 is for."""
+OLDEST = (3, 9)
+"""The oldest Python that the suite can be read by: what cannot be proved is not installed."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,9 @@ def inspect(host: Host, python: str, found_by: str, *, check_files: bool = False
     if (int(version[1]), int(version[2])) < OLDEST:
         newer = "py -3.12" if _paths(host) is ntpath else "python3.12"
         hint = f"Make an environment with a newer Python: `{newer} -m venv .venv`."
-        message = f"{python} is Python {said['version']}; every wheel of torch needs {OLDEST[0]}.{OLDEST[1]} or newer."
+        message = (
+            f"{python} is Python {said['version']}; torch can be proved on Python {OLDEST[0]}.{OLDEST[1]} or newer."
+        )
         raise TargetError(message, hint, code="python-too-old")
     try:
         return of_inspection(host, python, found_by, said)

@@ -231,7 +231,7 @@ def test_every_python_that_is_here(nowhere, folder):
     if folder is None:
         pytest.skip("no pyenv here: only the interpreter that runs the tests is tried")
     minor = tuple(map(int, re.findall(r"\d+", folder.name)[:2]))
-    if minor < (3, 8):
+    if minor < (3, 9):
         with pytest.raises(TargetError, match=f"is Python {folder.name}") as caught:
             find(Live(), str(folder / "bin" / "python"))
         assert caught.value.code == "python-too-old"

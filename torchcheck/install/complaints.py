@@ -198,6 +198,9 @@ COMPLAINTS = (
         "Use a fresh environment: torchcheck install --venv .venv",
     ),
 )
+KEPT = 1 << 20
+LINE = 4000
+"""Characters at either end of a text, and of a line, in which complaints are looked for."""
 NOTHING_FOUND = r"No matching distribution found|Could not find a version|was not found in the package registry"
 
 
@@ -208,6 +211,7 @@ def understand(output: str, log: str = "") -> tuple[TorchcheckError, bool]:
         output: what it printed.
         log: what it noted beyond that (pip tells there why it passed over an index).
     """
+    output, log = _bounded(output), _bounded(log)
     for complaint in COMPLAINTS:
         found = re.search(complaint.pattern, output) or re.search(complaint.pattern, log)
         if found:
@@ -216,6 +220,12 @@ def understand(output: str, log: str = "") -> tuple[TorchcheckError, bool]:
         return _nothing(output), False
     error = InstallError(f"The installer failed: {last_words(output)}", code="installer-failed")
     return error, False
+
+
+def _bounded(text: str) -> str:
+    """Cut lines, and the middle of a text, that no installer writes: patterns would take their time over them."""
+    text = text if len(text) <= 2 * KEPT else f"{text[:KEPT]}\n{text[-KEPT:]}"
+    return text if len(text) <= LINE else "\n".join(line[:LINE] for line in text.split("\n"))
 
 
 def _made(complaint: Complaint, found: re.Match[str], output: str) -> TorchcheckError:

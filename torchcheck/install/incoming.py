@@ -51,7 +51,7 @@ def of_wheel(file: str, paths: Mapping[str, str]) -> Incoming:
             info = _info_folder(archive, base)
             metadata = _member(archive, f"{info}/METADATA")
             pure = _headers(_member(archive, f"{info}/WHEEL")).get("root-is-purelib", "true").lower() == "true"
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             scripts = _entry_points(archive, info)
     except (InvalidWheelFilename, configparser.Error, KeyError, *UNREADABLE) as error:
         raise _lie(base, f"it cannot be read as a wheel ({error})") from error

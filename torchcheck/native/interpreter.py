@@ -250,7 +250,8 @@ def describe(check_files):
         "managed": sys.prefix == base and os.path.isfile(os.path.join(paths["stdlib"], "EXTERNALLY-MANAGED")),
         "writable": writable(paths["purelib"]),
         "user_site": getattr(sys.modules.get("site"), "ENABLE_USER_SITE", None),
-        "ssl": any(name.startswith("_ssl.") for entry in sys.path for name in names_in(entry))
+        # PyPy's is a folder.
+        "ssl": any(name == "_ssl" or name.startswith("_ssl.") for entry in sys.path for name in names_in(entry))
         or "_ssl" in sys.builtin_module_names,
         "distributions": found,
         "broken": broken,

@@ -73,7 +73,7 @@ def banner(text: str) -> tuple[str | None, str | None]:
 
 def rows(text: str) -> Iterator[Gpu]:
     """Read the lines of --query-gpu; what it does not know stands as "[N/A]" or "[Not Supported]"."""
-    for line in text.splitlines():
+    for line in text[: 1 << 20].splitlines():
         row = next(csv.reader([line[:LONGEST]], skipinitialspace=True), [])
         if len(row) < 4 or not row[0].strip():
             continue

@@ -30,6 +30,7 @@ PATIENCE = 6.0
 PAUSES = (0.3, 0.9)
 """Seconds before the second and third attempt."""
 LARGEST = 64 << 20
+LARGEST_SETTINGS = 1 << 20
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -228,6 +229,8 @@ def pip_settings(files: Iterable[str]) -> dict[str, str]:
     for name in files:
         parser = configparser.RawConfigParser()
         try:
+            if Path(name).stat().st_size > LARGEST_SETTINGS:
+                continue
             parser.read(name, encoding="utf-8")
         except (OSError, configparser.Error, UnicodeDecodeError):
             continue
