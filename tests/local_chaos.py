@@ -5,6 +5,7 @@ A verdict is a list of what is wrong; none means: a right answer or a clear erro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -269,18 +270,21 @@ def pause(after: float, seconds: float) -> Callable[[subprocess.Popen[bytes]], N
     """Stop torchcheck for a while."""
 
     def act(process: subprocess.Popen[bytes]) -> None:
-        send(signal.SIGSTOP, after)(process)
-        time.sleep(seconds)
-        send(signal.SIGCONT, 0)(process)
+        time.sleep(after)
+        stopped = _ours(process)
+        for number, patience in ((signal.SIGSTOP, seconds), (signal.SIGCONT, 0)):
+            for member in stopped:
+                member.send_signal(number)
+            time.sleep(patience)
 
     return act
 
 
 def _ours(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Find torchcheck below the shell (which may have become it)."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        ours = [one for one in family if "torchcheck" in one.cmdline() and "bash" not in one.name()]
-    except psutil.Error:
-        return []
+    ours = []
+    with contextlib.suppress(psutil.Error):
+        for one in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):
+            with contextlib.suppress(psutil.Error):  # a child that ended meanwhile
+                ours += [one] if "torchcheck" in one.cmdline() and "bash" not in one.name() else []
     return ours[:1]  # below it may be a child that is not yet another program
