@@ -19,8 +19,10 @@ from torchcheck.host import Host
 
 INSPECT_TIMEOUT = 30.0
 """Seconds for an interpreter to describe itself; a cold network file system needs some of them."""
-OLDEST = (3, 9)
-"""The oldest Python that the suite can be read by: what cannot be proved is not installed."""
+OLDEST = (3, 8)
+"""The oldest Python that any wheel of torch 2 is for."""
+PROVABLE = (3, 9)
+"""The oldest Python whose grammar the suite is written in."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,19 @@ class Target:
     broken: tuple[str, ...]
     found_by: str
     inspection: Mapping[str, Any]
+
+    def demand_proof(self) -> None:
+        """Refuse a Python that the suite cannot run in.
+
+        Raises:
+            TargetError: it is older than the suite's grammar.
+        """
+        found = re.match(r"(\d+)\.(\d+)", str(self.facts.version))
+        if found and (int(found[1]), int(found[2])) < PROVABLE:
+            oldest = f"{PROVABLE[0]}.{PROVABLE[1]}"
+            message = f"{self.python} is Python {self.facts.version}; torch can be proved on {oldest} or newer."
+            hint = "Make an environment with a newer Python, or use `torchcheck install --no-verify` here."
+            raise TargetError(message, hint, code="python-too-old")
 
     def duplicates(self) -> dict[str, list[Distribution]]:
         """Group distributions that are installed more than once: the first of each wins at import."""
@@ -209,9 +224,7 @@ def inspect(host: Host, python: str, found_by: str, *, check_files: bool = False
     if (int(version[1]), int(version[2])) < OLDEST:
         newer = "py -3.12" if _paths(host) is ntpath else "python3.12"
         hint = f"Make an environment with a newer Python: `{newer} -m venv .venv`."
-        message = (
-            f"{python} is Python {said['version']}; torch can be proved on Python {OLDEST[0]}.{OLDEST[1]} or newer."
-        )
+        message = f"{python} is Python {said['version']}; every wheel of torch needs {OLDEST[0]}.{OLDEST[1]} or newer."
         raise TargetError(message, hint, code="python-too-old")
     try:
         return of_inspection(host, python, found_by, said)

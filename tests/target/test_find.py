@@ -231,12 +231,17 @@ def test_every_python_that_is_here(nowhere, folder):
     if folder is None:
         pytest.skip("no pyenv here: only the interpreter that runs the tests is tried")
     minor = tuple(map(int, re.findall(r"\d+", folder.name)[:2]))
-    if minor < (3, 9):
+    if minor < (3, 8):
         with pytest.raises(TargetError, match=f"is Python {folder.name}") as caught:
             find(Live(), str(folder / "bin" / "python"))
         assert caught.value.code == "python-too-old"
         return
     found = find(Live(), str(folder))
+    if minor < (3, 9):
+        with pytest.raises(TargetError, match="torch can be proved on"):
+            found.demand_proof()
+    else:
+        found.demand_proof()
     assert found.facts.version == folder.name
     assert found.facts.implementation == "cpython"
     assert (found.facts.bits, found.facts.free_threaded) == (64, False)

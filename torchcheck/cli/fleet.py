@@ -49,6 +49,7 @@ def take_part(given: Given, place: Place) -> int:
     from torchcheck.verify.ranks import Seat
 
     output, job, target = Output.of("verify", given), job_of(given), live_target(given["python"])
+    target.demand_proof()
     if place.rank == 0 and LAUNCHED not in os.environ:
         output.say(f"Verifying {target.python} with {place.world} ranks")
     with contextlib.ExitStack() as stack:

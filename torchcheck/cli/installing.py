@@ -46,6 +46,8 @@ def run(given: Given) -> int:
         return _show_plan(job)
     from torchcheck.install import in_place
 
+    if not given["no_verify"]:
+        job.target.demand_proof()
     if in_place(job.plan, job.target):
         return _already(job)
     _announce(job)

@@ -51,6 +51,7 @@ def launch(given: Given) -> int:
     """
     output, count = Output.of("verify", given), _count(given["nproc"])
     target = live_target(given["python"], output.say)
+    target.demand_proof()
     output.say(f"Verifying {target.python} with {count} ranks")
     tail = deque[str](maxlen=12)
     argv = [target.python, *_torchrun(count), *_verify(given, target)]

@@ -91,6 +91,8 @@ def _gather(given: Given, output: Output) -> tuple[Facts, dict[str, Any] | None]
             raise
         output.say(f"{error.message} The report leaves the target out.")
         return live_facts(None, torch="skip"), None
+    if given["verify"]:
+        target.demand_proof()
     facts = live_facts(target, torch="metadata" if given["no_torch"] else "import")
     return facts, _verification(target.python, output) if given["verify"] else None
 

@@ -37,6 +37,7 @@ def run(given: Given) -> int:
         return launch(given)
     output = Output.of("verify", given)
     job, target = job_of(given), live_target(given["python"], output.say)
+    target.demand_proof()
     _demand_work_for_one(given)
     output.say(f"Verifying {target.python}")
     result, events = verify(target.python, job, output, strict=given["strict"], stream=given["stream"])
