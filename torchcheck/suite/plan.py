@@ -26,6 +26,8 @@ COMPILING = (
     "activations.softsign.double_backward",
     "autograd.checkpointing",
     "derivatives.function_transforms",
+    "promises.cyclic_scales",
+    "promises.recomputed_autocast",
     "wrappers.segments",
 )
 """Checks whose first call makes torch import its compiler (0.5 s, in which nothing is compiled), as optimizers do."""
