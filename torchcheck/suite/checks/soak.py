@@ -2,7 +2,7 @@
 
 Every number is a whole one that its dtype holds exactly, and so is every partial sum: the bits are the same in whatever
 order a library adds up, and a difference accuses the hardware. (Hochschild et al., Cores that don't count, HotOS 2021.)
-`seconds` among the options keeps at it for longer.
+`seconds` among the options keeps at it for longer: so long on each device, shared out among the checks below.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ..registry import check
 
 REPEATS = 20
 SIZE = 512
+DTYPES = ("float64", "float32", "bfloat16")
+SHARES = len(DTYPES) + 1  # a product in each, and a training step
 PIECE = 24  # rows and columns that plain Python works out, of the product that is repeated
 
 
@@ -32,7 +34,7 @@ def _repeat(context: Context, step: Callable[[], tuple[Any, ...]], what: str) ->
     """Run `step` until time is up, at least `REPEATS` times; every time must give the bits of the first."""
     first = step()
     sums = [checksum(tensor) for tensor in first]
-    ends, count, strange = time.monotonic() + float(context.options.get("seconds", 0)), 0, []
+    ends, count, strange = time.monotonic() + float(context.options.get("seconds", 0)) / SHARES, 0, []
     while count < REPEATS or time.monotonic() < ends:
         count += 1
         if [checksum(tensor) for tensor in step()] != sums:
@@ -49,7 +51,7 @@ def _whole(context: Context, rows: int, columns: int, most: int, *salt: object) 
     return [[float(rng.randint(-most, most)) for _ in range(columns)] for _ in range(rows)]
 
 
-@check(oracle="whole numbers, and the first time", level="full", dtypes=("float64", "float32", "bfloat16"), timeout=600)
+@check(oracle="whole numbers, and the first time", level="full", dtypes=DTYPES, timeout=600)
 def products(context: Context) -> None:
     """The same matrix product has the same bits every time, and they are the right ones."""
     # Sums of 512 products stay below 2**23 in float32 and float64; bfloat16 holds results up to 256 exactly, no more.
