@@ -20,7 +20,9 @@ RUN = (
     click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Per check."),
     click.option("--nproc", metavar="N|auto", help="Several processes, through torchrun."),
     click.option("--seed", type=int, default=0, show_default=True, help="Other numbers, the same verdict."),
-    click.option("--seconds", type=click.FloatRange(min=0), metavar="N", help="Soak each device for so long (with --full)."),
+    click.option(
+        "--seconds", type=click.FloatRange(min=0), metavar="N", help="Soak each device for so long (with --full)."
+    ),
     click.option("--strict", is_flag=True, help="Known defects of this torch fail the verdict too."),
 )
 FILES = (
