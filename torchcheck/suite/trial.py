@@ -218,6 +218,8 @@ def _raised(context: Context, error: Exception) -> Result:
     frames = list(traceback.walk_tb(error.__traceback__))
     if _LACKING.search(text):
         return {"status": "skip", "detail": f"this torch lacks a kernel: {_first_line(error)}"}
+    if "Numpy is not available" in text and not importlib.util.find_spec("numpy"):
+        return {"status": "skip", "detail": "torch does this by way of NumPy, which is not installed"}
     detail = f"{text[:800]} (raised at {_places(frames)})"
     if _MEMORY.search(text) or isinstance(error, MemoryError):
         return {"status": "error", "detail": detail, "hint": "free memory on this device and run verify again"}
