@@ -77,6 +77,7 @@ def main() -> int:
     for number, setting in enumerate(every):
         ended, lines = accused(setting, asked.level, asked.first + number, tuple(asked.skip))
         checks += ended
+        print(f"{number + 1} of {asked.runs} runs, {alarms} with an alarm", end="\r", file=sys.stderr)
         alarms += bool(lines)
         for line in lines:
             print(f"seed {asked.first + number}, {setting}\n  {line}", flush=True)
