@@ -66,7 +66,7 @@ def _linux(host: Host) -> Iterator[Adapter]:
             slot=slot,
             driver=(host.link(f"{device}/driver") or "").rpartition("/")[2] or None,
             name=_name(host, device, ":".join(numbers).lower()) or UNKNOWN,
-            memory=int(memory) if memory.isdigit() else UNKNOWN,
+            memory=int(memory) if memory.isdecimal() else UNKNOWN,
         )
 
 

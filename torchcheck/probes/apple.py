@@ -21,7 +21,7 @@ def probe(asked: Asked) -> dict[str, Any]:
         return {"gpus": tuple(_profiled(host))}
     size = _platform.sysctl(host, "hw.memsize")
     name = _platform.sysctl(host, "machdep.cpu.brand_string") or "Apple Silicon"
-    return {"gpus": (Gpu("apple", name, None, int(size) if size and size.isdigit() else UNKNOWN, None, None),)}
+    return {"gpus": (Gpu("apple", name, None, int(size) if size and size.isdecimal() else UNKNOWN, None, None),)}
 
 
 def _profiled(host: Host) -> Iterator[Gpu]:

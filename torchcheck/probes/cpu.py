@@ -92,8 +92,8 @@ def _macos(host: Host) -> Cpu:
     return Cpu(
         model=model or UNKNOWN,
         vendor="Apple" if apple else "Intel",
-        cores_physical=int(physical) if physical and physical.isdigit() else UNKNOWN,
-        cores_logical=int(logical) if logical and logical.isdigit() else UNKNOWN,
+        cores_physical=int(physical) if physical and physical.isdecimal() else UNKNOWN,
+        cores_logical=int(logical) if logical and logical.isdecimal() else UNKNOWN,
         features=("asimd",) if apple else tuple("avx" if name == "avx1.0" else name for name in features),
     )
 

@@ -46,4 +46,4 @@ def meminfo(text: str) -> dict[str, int]:
 
 def _number(text: str | None) -> int | None:
     text = (text or "").strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None

@@ -223,7 +223,7 @@ def library_version(host: Host) -> str | None:
 def windows_driver_version(version: str) -> str | None:
     """Turn Windows' "32.0.15.8157" into NVIDIA's "581.57": its last five digits."""
     parts = version.split(".")
-    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
         return None
     digits = (parts[2] + parts[3].zfill(4))[-5:]
     return f"{digits[:-2]}.{digits[-2:]}" if len(digits) == 5 and digits[0] != "0" else None

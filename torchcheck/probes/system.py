@@ -139,7 +139,7 @@ def windows_name(known: dict[str, Any]) -> str | None:
     product, build = str(known.get("ProductName") or ""), str(known.get("CurrentBuild") or "")
     if not product:
         return None
-    if build.isdigit() and int(build) >= 22000:
+    if build.isdecimal() and int(build) >= 22000:
         product = product.replace("Windows 10", "Windows 11")
     return f"{product} {known.get('DisplayVersion') or known.get('ReleaseId') or ''}".strip()
 

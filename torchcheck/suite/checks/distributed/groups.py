@@ -23,7 +23,7 @@ def subgroups(context: Context) -> None:
     context.exact(tensor, [float(sum(members)), float(len(members))], what="sum of the ranks, and how many")
 
 
-@check(oracle=ORACLE, devices="ranks", needs=["torch.distributed.get_global_rank"])
+@check(oracle=ORACLE, devices="ranks", needs=["torch.distributed.get_global_rank", "numpy"])
 def numbering(context: Context) -> None:
     """In a group ranks have numbers of their own; sources and targets are named by those of the whole."""
     distributed, rank, world = group(context)

@@ -66,7 +66,7 @@ def barrier(context: Context) -> None:
     context.true(waited >= 0.1, what="the barrier held until the last rank came", got=round(waited, 3))
 
 
-@check(oracle="plain Python objects", level="quick", devices="ranks")
+@check(oracle="plain Python objects", level="quick", devices="ranks", needs=["numpy"])
 def objects(context: Context) -> None:
     """Python objects are gathered, broadcast and scattered as they are."""
     distributed, rank, world = group(context)
@@ -82,7 +82,7 @@ def objects(context: Context) -> None:
     context.true(mine == [told[rank]], what="scatter_object_list", got=str(mine)[:200])
 
 
-@check(oracle="plain Python objects", devices="ranks")
+@check(oracle="plain Python objects", devices="ranks", needs=["numpy"])
 def objects_at_one(context: Context) -> None:
     """gather_object brings all objects to one rank, in the order of the ranks."""
     distributed, rank, world = group(context)

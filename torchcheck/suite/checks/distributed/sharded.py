@@ -143,7 +143,7 @@ def fsdp2_half(context: Context) -> None:
 @check(
     oracle="the numbers that were saved",
     devices="ranks",
-    needs=["torch.distributed.tensor.distribute_tensor", "torch.distributed.checkpoint.save"],
+    needs=["torch.distributed.tensor.distribute_tensor", "torch.distributed.checkpoint.save", "numpy"],
 )
 def resharding(context: Context) -> None:
     """A checkpoint of sharded tensors is read in another layout, and whole by one rank alone."""

@@ -14,7 +14,7 @@ from ...registry import check
 from .collectives import group
 
 
-@check(oracle="counting", level="quick", devices="ranks")
+@check(oracle="counting", level="quick", devices="ranks", needs=["numpy"])
 def sampler(context: Context) -> None:
     """DistributedSampler gives every sample to exactly one rank, in another order each epoch."""
     distributed, rank, world = group(context)
@@ -40,7 +40,7 @@ def sampler(context: Context) -> None:
     context.exact(sorted({i for part in uneven for i in part}), list(range(world * 3 + 1)), what="none is left out")
 
 
-@check(oracle="the numbers that were saved", devices="ranks", needs=["torch.distributed.checkpoint.save"])
+@check(oracle="the numbers that were saved", devices="ranks", needs=["torch.distributed.checkpoint.save", "numpy"])
 def checkpoint(context: Context) -> None:
     """A checkpoint that all ranks wrote is read by all, and by one alone."""
     distributed, rank, world = group(context)
