@@ -7,8 +7,7 @@
     python tests/faults/run.py …/bin/python --readme [--mutants]     all of them, and the table in README.md
 
 torch itself is never touched: a fault is planted in a process that has just imported it. Faults share one interpreter,
-which forks for each (forked.py; not on Windows); `--isolated` gives each the whole of `verify`, with tests/faults/hook
-on its PYTHONPATH.
+which forks for each (forked.py; not on Windows); `--isolated` gives each the whole of `verify` (planting.py).
 """
 
 from __future__ import annotations
@@ -26,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+from local_after import after_torch  # noqa: E402 - the sources beside this file
+
 from torchcheck.verify import runner  # noqa: E402 - the sources beside this file
 
 KINDS = {
@@ -66,8 +67,7 @@ def try_fault(
     """Run verify in `python` with one fault planted ("" for none)."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
-        paths = [str(HERE / "hook"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TORCHCHECK_FAULT": name}
+        env = {**os.environ, **after_torch(HERE / "planting.py"), "TORCHCHECK_FAULT": name}
         env["TORCHCHECK_FAULT_REPORT"] = str(report)
         verdict = Verdict("planted" if not name else "torch was not imported", [], 0, 0.0)
 

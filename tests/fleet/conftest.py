@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from local_after import after_torch
 
 ROOT = Path(__file__).resolve().parents[2]
-FAULTY = Path(__file__).parent / "faulty"
+FAULTY = Path(__file__).parent / "faulty.py"
 ENTER = f"import sys; sys.path[:] = [*filter(None, sys.path), {str(ROOT)!a}]; from torchcheck.cli import main; main()"
 
 
@@ -35,7 +36,7 @@ def launch(gloo_python):
         given = {
             name: value for name, value in os.environ.items() if not name.startswith(("RANK", "WORLD_", "MASTER_"))
         }
-        given |= {"TORCHCHECK_FLEET_FAULT": fault, "PYTHONPATH": str(FAULTY)} if fault else {}
+        given |= {"TORCHCHECK_FLEET_FAULT": fault, **after_torch(FAULTY)} if fault else {}
         process = subprocess.Popen(
             [*before, sys.executable, "-c", ENTER, "verify", "--python", gloo_python, "--json", *words],
             env={**given, **(env or {})},

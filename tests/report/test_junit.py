@@ -16,6 +16,7 @@ import pytest
 import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_after import after_torch
 
 from torchcheck.report.render import junit
 from torchcheck.verify.outcome import STATUSES
@@ -63,7 +64,7 @@ def written(torch_python: str, tmp_path_factory: pytest.TempPathFactory) -> tupl
     argv = [sys.executable, "-m", "torchcheck", "verify", "--python", torch_python, "--timeout", "3", "--json"]
     argv += [word for glob in SELECT for word in ("--select", glob)]
     argv += ["--junit", str(folder / "out.xml"), "--html", str(folder / "out.html"), "--github"]
-    env = {**os.environ, "PYTHONPATH": str(HERE / "broken"), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    env = {**os.environ, **after_torch(HERE / "broken.py"), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
     ran = subprocess.run(argv, capture_output=True, check=False, timeout=300, env=env, cwd=folder)
     assert ran.returncode == 1, ran.stderr.decode("utf-8", "replace")[-2000:]
     return folder / "out.xml", json.loads(ran.stdout)["data"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_after import after_torch
 
 from torchcheck.verify import runner
 
-FOLDER = Path(__file__).parent / "other_device"
+BACKEND = Path(__file__).parent / "other_backend.py"
 REGISTERS = "from torch.utils.backend_registration import _setup_privateuseone_for_python_backend"
 LACKING = {
     "activations.hardsigmoid.*": "scalars of an operator without a kernel of its own pass through float32",
@@ -35,15 +35,14 @@ LACKING = {
     "training.state_dict": "likewise",
     "training.modes": "likewise",
 }
-"""What the device in other_device/ cannot do, and no check is to blame for."""
+"""What the device of other_backend.py cannot do, and no check is to blame for."""
 
 
 def test_every_check_keeps_to_the_device_that_it_proves(torch_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if subprocess.run([torch_python, "-c", REGISTERS], capture_output=True, check=False).returncode:
         pytest.skip("torch takes a backend that is written in Python from 2.9 on")
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    )
+    for name, value in after_torch(BACKEND).items():
+        monkeypatch.setenv(name, value)
     results: list[dict[str, Any]] = []
     job = runner.Job(level="quick", devices=("other",), skip=tuple(LACKING))
     runner.run(torch_python, job, lambda event: results.append(event) if event["event"] == "result" else None)

@@ -1,32 +1,21 @@
 """Make one rank wrong, dead, mute or foreign: $TORCHCHECK_FLEET_FAULT is `KIND:RANK[:CHECK]`. For tests alone.
 
-Python imports `sitecustomize` at start-up when this folder is on PYTHONPATH. Only the process that computes for the
-rank is touched: the one that runs `rank.py`.
+It happens to a torch that has just been imported (local_after.py).
 """
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.util
 import os
 import sys
 import time
 
 
-class _AfterTorch(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "torch":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        loader, execute = spec.loader, spec.loader.exec_module
-
-        def then_break(module):
-            execute(module)
-            _break(module, *os.environ["TORCHCHECK_FLEET_FAULT"].split(":"))
-
-        loader.exec_module = then_break
-        return spec
+def after(torch):
+    """Touch the process that computes for the rank, the one that runs `rank.py`, and no other."""
+    fault = os.environ["TORCHCHECK_FLEET_FAULT"].split(":")
+    started = sys.orig_argv[1] if len(getattr(sys, "orig_argv", [])) > 1 else ""
+    if started.endswith("rank.py") and os.environ.get("RANK") == fault[1]:
+        _break(torch, *fault)
 
 
 def _break(torch, kind, _rank, name=""):
@@ -87,8 +76,3 @@ def _raise():
 
 
 ACTS = {"exit": lambda: os._exit(3), "hang": lambda: time.sleep(3600), "segfault": _crash, "raise": _raise}
-
-_fault = os.environ.get("TORCHCHECK_FLEET_FAULT", "")
-_started = sys.orig_argv[1] if len(getattr(sys, "orig_argv", [])) > 1 else ""
-if _fault and _started.endswith("rank.py") and os.environ.get("RANK") == _fault.split(":")[1]:
-    sys.meta_path.insert(0, _AfterTorch())

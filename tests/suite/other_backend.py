@@ -1,5 +1,7 @@
 """A device of its own kind, made of CPU memory: `torch.device("other:0")`.
 
+Its tensors hold CPU tensors and say that they are elsewhere; an operation on tensors of two devices raises, as it does
+for a GPU. So a machine without a GPU shows whether every operand of a check is on the device that is being proven.
 A backend in Python needs what torch registers for one from 2.9 on (`torch.utils.backend_registration`). What it lacks
 is said in test_other_device.py.
 """
@@ -25,6 +27,9 @@ MIXING = {
     "_ctc_loss_backward",
 }
 """Operators that take tensors of two devices on a GPU, too."""
+
+
+LIBRARY = torch.library.Library("_", "IMPL")
 
 
 class Module(backend_registration._DummyBackendModule):
@@ -109,6 +114,7 @@ def unwrapped(value):
     return value.raw if isinstance(value, Held) else value
 
 
-backend_registration._setup_privateuseone_for_python_backend(rename=NAME, backend_module=Module())
-LIBRARY = torch.library.Library("_", "IMPL")
-LIBRARY.fallback(lambda func, *args, **kwargs: run(func, args, kwargs), "PrivateUse1")
+def after(_torch):
+    """Register the device; what it is registered by must live as long as the process."""
+    backend_registration._setup_privateuseone_for_python_backend(rename=NAME, backend_module=Module())
+    LIBRARY.fallback(lambda func, *args, **kwargs: run(func, args, kwargs), "PrivateUse1")
