@@ -33,7 +33,7 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
 
 def _load(file):
     spec = importlib.util.spec_from_file_location("torchcheck_after_torch", file)
-    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -376,8 +376,8 @@ POINTWISE: tuple[Activation, ...] = (
         sigmoid,
         lambda x: sigmoid(x) * sigmoid(-x),
         forward=Accuracy(_logistic),
-        # From the saved result: s (1 - s), where s is off by its own error. Kernels without vector instructions round
-        # to half precision after each of the steps: s, 1 - s, and two products.
+        # From the saved result: g s (1 - s), where s is off by its own error. In half precision s, 1 - s and both
+        # products may each be rounded: u (K + 3 |g s (1 - s)|) with K = |g| s, at most 2 u of what both come to.
         backward=Accuracy(lambda e: _logistic(e) + 3, sigmoid, 2.0, sigmoid),
         low=lambda: 0.0,
         high=lambda: 1.0,
