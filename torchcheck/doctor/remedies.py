@@ -1,10 +1,11 @@
 """What to type: the usual steps of each code, made right for this system, shell and environment.
 
-A step is a command to paste or an action. What stands behind a command in parentheses, after three blanks, is said in
-a step of its own before it: not every shell takes comments (zsh at its prompt does not), so that a command stands
-alone. Steps are templates with these placeholders:
+A step is a command to paste or an action. What stands behind a command in parentheses, after three blanks, becomes a
+step of its own after it, "(on the host)": not every shell takes comments (zsh at its prompt does not), so a command
+stands alone, and the first step is a command wherever there is one. Steps are templates with these placeholders:
 
-    {py}           the target interpreter, quoted for the shell
+    {py}           the target interpreter as a program to start, quoted for the shell
+    {path}         the target interpreter as an argument of another program
     {pip}          how packages are installed into it: `python -m pip`, `uv pip`, `pipx runpip NAME`
     {install}      the torchcheck command that installs the right build
     {reinstall}    the same trio with pip, from the right index
@@ -44,17 +45,19 @@ class Remedies:
     def steps(self, finding: Finding) -> tuple[str, ...]:
         """Give the steps of a finding, its own or those of its code, ready to paste."""
         usual = finding.fix or tuple(self._of_scope(step) for step in codes.explain(finding.code).fix)
-        filled = (self.fill(step) for step in usual if step)
-        return tuple(dict.fromkeys(part for step in filled if step for part in self._parts(step)))
+        once: dict[str, tuple[str, ...]] = {}
+        for parts in (self._parts(self.fill(step)) for step in usual if step):
+            once.setdefault(parts[0], parts)
+        return tuple(part for command, parts in once.items() if command for part in parts)
 
     def _parts(self, step: str) -> tuple[str, ...]:
-        """Put what is said of a command before it: "Behind a proxy:", and then the command."""
+        """Put what is said of a command behind it, as a step of its own."""
         remark = _REMARK.search(step)
         command = step[: remark.start()] if remark else step
         executable = self._evidence.facts.python.executable
         if executable:
-            command = _UV.sub(lambda found: f"{found[0]} --python {self.python.removeprefix('& ')}", command)
-        return (f"{remark[1][0].upper()}{remark[1][1:]}:", command) if remark else (command,)
+            command = _UV.sub(lambda found: f"{found[0]} --python {self.path}", command)
+        return (command, f"({remark[1]})") if remark else (command,)
 
     def fill(self, step: str) -> str:
         """Replace the placeholders of one step; a step with one that has no value here is dropped."""
@@ -86,7 +89,11 @@ class Remedies:
             return text
         # Where the system is unknown, each system's step is given and named.
         name = scope.removeprefix("bare-")
-        return f"{NAMES[name]}: {text}" if not self._evidence.facts.system.os and name in NAMES else ""
+        if self._evidence.facts.system.os or name not in NAMES:
+            return ""
+        if name == "windows":
+            text = Remedies(self._evidence, "powershell").fill(text).replace("{", "{{").replace("}", "}}")
+        return f"{NAMES[name]}: {text}" if text else ""
 
     def _value(self, name: str, argument: str) -> str | None:
         if name in {"set", "unset"}:
@@ -101,6 +108,7 @@ class Remedies:
         evidence, build = self._evidence, self.advised if name in {"tag", "index", "from_index"} else None
         values: dict[str, Callable[[], str | None]] = {
             "py": lambda: self.python,
+            "path": lambda: self.path,
             "pip": lambda: self.pip,
             "install": lambda: self.install,
             "reinstall": lambda: self.reinstall,
@@ -125,9 +133,14 @@ class Remedies:
 
         return advised(self._evidence)
 
-    @cached_property
+    @property
     def python(self) -> str:
-        """The interpreter, quoted."""
+        """The interpreter as a program to start: PowerShell takes what is quoted for a text, unless `&` calls it."""
+        return f"& {self.path}" if self._shell == "powershell" and self.path[0] in "\"'" else self.path
+
+    @cached_property
+    def path(self) -> str:
+        """The interpreter as an argument, quoted for the shell."""
         executable = self._evidence.facts.python.executable or "python"
         return executable if re.fullmatch(r"[\w./\\:~+-]+", executable) else self._quoted(executable)
 
@@ -135,8 +148,7 @@ class Remedies:
         """Quote a path: what sh and PowerShell expand within double quotes needs single ones; cmd knows only double."""
         single = self._shell != "cmd" and re.search(r"[$`!]", path)
         inner = path.replace("'", "''" if self._shell == "powershell" else "'\\''") if single else path
-        quoted = f"'{inner}'" if single else f'"{inner}"'
-        return f"& {quoted}" if self._shell == "powershell" else quoted
+        return f"'{inner}'" if single else f'"{inner}"'
 
     @cached_property
     def pip(self) -> str:
@@ -154,7 +166,7 @@ class Remedies:
         """The torchcheck command that installs what is right here."""
         executable = self._evidence.facts.python.executable
         words = ["torchcheck install"]
-        words += [f"--python {self.python.removeprefix('& ')}"] if executable else []
+        words += [f"--python {self.path}"] if executable else []
         if self.advised:
             words += [f"--backend {self.advised.tag}", f"--torch {self.advised.torch}"]
         return " ".join(words)

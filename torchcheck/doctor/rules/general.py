@@ -76,7 +76,7 @@ def compiler(e: Evidence) -> Iterator[Finding]:
             )
         )
         seen = (e.quote(match), "No C++ compiler (g++ or clang++, or what $CXX names) was found on PATH.")
-        rest = ("or run eager: remove torch.compile, or {set TORCHDYNAMO_DISABLE=1}",)
+        rest = ("{set TORCHDYNAMO_DISABLE=1}   (or run eager: this, or without torch.compile)",)
         yield Finding("cause-unknown", Weight.DECISIVE, seen, (*steps, *rest), NO_COMPILER_WHY, from_log=True)
 
 

@@ -100,7 +100,7 @@ def _diagnoses(diagnoses: list[Data]) -> Iterator[str]:
     for d in diagnoses:
         yield f"- **{text(d['title']) or EMPTY}** ({text(d['severity'])}, {code(d['code'])})"
         yield from (f"  - seen: {text(item)}" for item in d["evidence"])
-        yield from (f"  - fix: {code(item)}" for item in d["fix"])
+        yield from (f"    {text(item)}" if item.startswith("(") else f"  - fix: {code(item)}" for item in d["fix"])
     yield ""
 
 

@@ -78,6 +78,6 @@ def _diagnosis(d: Data, verbose: bool) -> Iterator[Shown]:
     if d["why"]:
         told.append(Text.assemble(("why:  ", "dim"), d["why"]))
     yield indented(told)
-    yield from (Paste("  fix:  ", item) for item in d["fix"])
+    yield from (Paste(" " * 8 if item.startswith("(") else "  fix:  ", item) for item in d["fix"])
     if d.get("link") and verbose:
         yield Paste("  more: ", d["link"])
