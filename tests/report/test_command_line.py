@@ -12,7 +12,7 @@ from torchcheck.report.render.terminal.elements import command_line
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (("/a b/python", "-m", "pip", "install", "numpy<2"), "'/a b/python' -m pip install 'numpy<2'"),
+        (("/a b/python", "-m", "pip", "install", "numpy<2"), '"/a b/python" -m pip install "numpy<2"'),
         (("C:\\env\\python.exe", "-m", "pip", "install", "numpy<2"), 'C:\\env\\python.exe -m pip install "numpy<2"'),
         (("C:\\Jörg Ä\\python.exe", "-m", "pip"), '& "C:\\Jörg Ä\\python.exe" -m pip'),
         (("C:\\a$b c's\\python.exe", "x,y"), "& 'C:\\a$b c''s\\python.exe' \"x,y\""),

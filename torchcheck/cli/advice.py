@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from torchcheck import shells
+
 
 def install_command(python: str) -> str:
     """Write the `torchcheck install` that serves one interpreter."""
-    return f"torchcheck install --python {quote(python)}"
-
-
-def quote(word: str) -> str:
-    """Quote a word for the shell that this system's people use (PowerShell and cmd both take double quotes)."""
-    if sys.platform == "win32":
-        return f'"{word}"' if set(word) & set(" &()[]{}^=;!'+,`~") else word
-    import shlex
-
-    return shlex.quote(word)
+    words = ("torchcheck", "install", "--python", python)
+    return shells.command(words, shells.usual(windows=sys.platform == "win32"))

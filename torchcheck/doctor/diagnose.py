@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from torchcheck.doctor import clues, codes
 from torchcheck.doctor import log as logs
@@ -13,6 +13,7 @@ from torchcheck.doctor.registry import Rule, rules
 from torchcheck.doctor.remedies import Remedies
 from torchcheck.doctor.signatures import AMBIGUOUS, FAILURE
 from torchcheck.facts import UNKNOWN, Facts
+from torchcheck.shells import Shell
 
 # A cause that is found (left) makes these others (right) mere symptoms of it, or a second name of the same text.
 EXPLAINS: Mapping[str, tuple[str, ...]] = {
@@ -71,7 +72,7 @@ def diagnose(
     verification: Mapping[str, Any] | None = None,
     *,
     live: bool = False,
-    shell: str = "",
+    shell: Shell | Literal[""] = "",
 ) -> list[Diagnosis]:
     """Name the likely causes, most likely first.
 

@@ -21,10 +21,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
+from torchcheck import shells
 from torchcheck.doctor import codes
 from torchcheck.doctor.evidence import Evidence, Finding
+from torchcheck.shells import Shell
 
 if TYPE_CHECKING:
     from torchcheck.doctor.advice import Advised
@@ -37,10 +39,10 @@ _UV = re.compile(r"^uv pip (\w+)")
 class Remedies:
     """Steps for one machine."""
 
-    def __init__(self, evidence: Evidence, shell: str = "") -> None:
+    def __init__(self, evidence: Evidence, shell: Shell | Literal[""] = "") -> None:
         """Take the machine; `shell` is "sh", "powershell" or "cmd", by default the usual one of the system."""
         self._evidence = evidence
-        self._shell = shell or ("powershell" if evidence.windows else "sh")
+        self._shell: Shell = shell or shells.usual(windows=evidence.windows)
 
     def steps(self, finding: Finding) -> tuple[str, ...]:
         """Give the steps of a finding, its own or those of its code, ready to paste."""
@@ -135,20 +137,17 @@ class Remedies:
 
     @property
     def python(self) -> str:
-        """The interpreter as a program to start: PowerShell takes what is quoted for a text, unless `&` calls it."""
-        return f"& {self.path}" if self._shell == "powershell" and self.path[0] in "\"'" else self.path
+        """The interpreter as a program to start."""
+        return shells.call(self._executable, self._shell)
 
-    @cached_property
+    @property
     def path(self) -> str:
-        """The interpreter as an argument, quoted for the shell."""
-        executable = self._evidence.facts.python.executable or "python"
-        return executable if re.fullmatch(r"[\w./\\:~+-]+", executable) else self._quoted(executable)
+        """The interpreter as an argument of another program."""
+        return shells.quote(self._executable, self._shell)
 
-    def _quoted(self, path: str) -> str:
-        """Quote a path: what sh and PowerShell expand within double quotes needs single ones; cmd knows only double."""
-        single = self._shell != "cmd" and re.search(r"[$`!]", path)
-        inner = path.replace("'", "''" if self._shell == "powershell" else "'\\''") if single else path
-        return f"'{inner}'" if single else f'"{inner}"'
+    @property
+    def _executable(self) -> str:
+        return self._evidence.facts.python.executable or "python"
 
     @cached_property
     def pip(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from torchcheck import shells
 from torchcheck.errors import InstallError, TargetError, UnreachableError
 from torchcheck.install import installed
 from torchcheck.install.complaints import understand
@@ -234,7 +236,8 @@ def _version(target: Target) -> tuple[int, int]:
     said = dist.version if dist else str(target.facts.pip or "")
     match = re.match(r"(\d+)\.(\d+)", said)
     if not match:
-        hint = f"{target.python} -m ensurepip --upgrade"
+        python = shells.call(target.python, shells.usual(windows=sys.platform == "win32"))
+        hint = f"{python} -m ensurepip --upgrade"
         raise TargetError(f"There is no pip in {target.python}.", hint, code="no-pip")
     return int(match[1]), int(match[2])
 

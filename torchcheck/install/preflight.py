@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from torchcheck import shells
 from torchcheck.facts import Facts
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ def _bits(s: Situation) -> Problem | None:
 def _pip(s: Situation) -> Problem | None:
     if s.installer != "pip" or s.facts.python.pip is not None:
         return None
-    python = _quoted(str(s.facts.python.executable or "python"))
-    hint = f"{python} -m ensurepip --upgrade   (Debian, Ubuntu: sudo apt install python3-pip; or use --installer uv)"
+    python = shells.call(str(s.facts.python.executable or "python"), shells.usual(windows=s.windows))
+    else_ = (
+        "or use --installer uv" if s.windows else "Debian, Ubuntu: sudo apt install python3-pip; or use --installer uv"
+    )
+    hint = f"{python} -m ensurepip --upgrade   ({else_})"
     return Problem("no-pip", "The target has no pip.", hint)
 
 
@@ -134,7 +138,7 @@ def _cache(s: Situation) -> Problem | None:
         return None
     message = f"The disk of pip's cache has {_size(have)} free, the download is {_size(download)}: it cannot be cached."
     hint = (
-        'set PIP_NO_CACHE_DIR=1 (PowerShell: $env:PIP_NO_CACHE_DIR = "1")' if s.windows else "export PIP_NO_CACHE_DIR=1"
+        '$env:PIP_NO_CACHE_DIR = "1"   (in cmd: set PIP_NO_CACHE_DIR=1)' if s.windows else "export PIP_NO_CACHE_DIR=1"
     )
     return Problem("cache-full", message, hint, blocking=False)
 
@@ -148,7 +152,7 @@ def _long_paths(s: Situation) -> Problem | None:
     if length <= LONGEST_PATH:
         return None
     key = r"HKLM\SYSTEM\CurrentControlSet\Control\FileSystem"
-    hint = f"As administrator: reg add {key} /v LongPathsEnabled /t REG_DWORD /d 1 /f   (or use a shorter folder)"
+    hint = f"reg add {key} /v LongPathsEnabled /t REG_DWORD /d 1 /f   (as administrator; or use a shorter folder)"
     message = f"Paths of {length} characters would be needed below {s.site}; without long paths Windows takes 259."
     return Problem("long-paths", message, hint)
 
@@ -183,8 +187,9 @@ def _conda(s: Situation) -> Problem | None:
         return Problem("conda-owned", message, "conda remove pytorch torchvision torchaudio   (then once more)")
     message = "This is a conda environment: pip installs beside conda, and a later `conda install` may undo it."
     prefix = str(s.facts.python.prefix or "")
-    name = "conda create -n torch python=3.12 && conda activate torch   (one environment for this alone)"
-    return Problem("conda", message, name if _base(prefix) else "conda install other packages first", blocking=False)
+    name = "conda create -n torch python=3.12   (one environment for this alone; then: conda activate torch)"
+    hint = name if _base(prefix) else "Install with conda first what is to come from conda."
+    return Problem("conda", message, hint, blocking=False)
 
 
 def _base(prefix: str) -> bool:
@@ -196,7 +201,12 @@ def _store(s: Situation) -> Problem | None:
     if s.facts.python.environment != "store":
         return None
     message = "This is the Python of the Microsoft Store: it redirects folders, and its paths are long."
-    return Problem("store-python", message, r"py -m venv .venv; torchcheck install --venv .venv", blocking=False)
+    return Problem(
+        "store-python",
+        message,
+        "py -m venv .venv   (with a Python of python.org; then: torchcheck install --venv .venv)",
+        blocking=False,
+    )
 
 
 @_check
@@ -215,10 +225,6 @@ def _shared(s: Situation) -> Problem | None:
 
 def _size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.0f} MB"
-
-
-def _quoted(path: str) -> str:
-    return f'"{path}"' if " " in path else path
 
 
 def longest_path(paths: tuple[str, ...], site: str) -> int:

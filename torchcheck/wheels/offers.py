@@ -8,6 +8,7 @@ A release or backend that the catalog has never heard of counts like any other: 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -185,9 +186,10 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+CERTIFICATE = '$env:PIP_CERT = "corporate.pem"' if sys.platform == "win32" else "export PIP_CERT=corporate.pem"
 HINTS = {
     "": "Check the connection, set a proxy (HTTPS_PROXY), or give a mirror: `--index-url URL`.",
-    "ssl-proxy-ca": "Give the certificate of your network: `PIP_CERT=corporate.pem torchcheck install`.",
+    "ssl-proxy-ca": f"Give the certificate of your network: `{CERTIFICATE}`, then `torchcheck install`.",
     "index-forbidden": "Check the address and your credentials (`https://USER:PASSWORD@HOST/…`).",
     "index-server-fault": "Try later, or another mirror: `--index-url URL`.",
     "wrong-index": "Check the address: it must be the root that the folders cpu, cu130 … hang from.",

@@ -7,13 +7,15 @@ the terminal. Glyphs are chosen when printed: a console that speaks only ASCII g
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from torchcheck import shells
 
 Data = Mapping[str, Any]
 Shown = Union[RenderableType, "Paste"]
@@ -77,24 +79,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def command_line(argv: Iterable[str]) -> str:
+def command_line(argv: Sequence[str]) -> str:
     """Write a command so that it can be pasted: into PowerShell when its program is one of Windows, else into sh."""
-    import shlex
-
-    program, *words = argv
-    if not re.match(r"[A-Za-z]:[\\/]|\\\\", program):
-        return " ".join(word if _plain(word) else shlex.quote(word) for word in (program, *words))
-    # A string is a command for PowerShell only behind its call operator; cmd takes what needs none.
-    call = "" if _plain(program) else "& "
-    return call + " ".join(word if _plain(word) else _powershell(word) for word in (program, *words))
-
-
-def _powershell(word: str) -> str:
-    """Quote a word: what stands in single quotes means itself (PowerShell's about_Quoting_Rules)."""
-    if set(word) & set('$`"'):
-        return "'" + word.replace("'", "''") + "'"
-    return f'"{word}"'
-
-
-def _plain(word: str) -> bool:
-    return bool(word) and not set(word) & set(" \t\"'$&|;<>()*?[]{}!#~`\n,@%^")
+    return shells.command(argv, shells.usual(windows=bool(re.match(r"[A-Za-z]:[\\/]|\\\\", argv[0]))))
