@@ -151,6 +151,14 @@ class Machine:
         driver = self.facts.drivers.nvidia
         return (numbers(driver.version) or None) if driver and driver.version else None
 
+    def last_driver(self, gpu: Accelerator) -> int | None:
+        """Give the last branch of NVIDIA's driver that serves a GPU, where the driver at hand is of a later one.
+
+        A branch takes ten numbers on Windows: 581.57 and 582.16 are of the 580 branch.
+        """
+        last = gpus.last_driver(gpu.architecture) if gpu.kind == "cuda" and not gpu.jetson else None
+        return last if last and self.nvidia_driver and self.nvidia_driver[0] >= last + 10 else None
+
     @property
     def driver_text(self) -> str:
         """Version of NVIDIA's driver as it writes it ("575.64.03"), "" when it is not known."""

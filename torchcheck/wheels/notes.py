@@ -72,10 +72,8 @@ def _gpus(chosen: Candidate, situation: Situation, ordered: list[Candidate]) -> 
 
 def _abandoned(situation: Situation) -> Iterator[Note]:
     """Name the GPUs that are older than what the driver at hand still serves."""
-    driver = situation.machine.nvidia_driver
     for gpu in dict.fromkeys(situation.machine.of("cuda")):
-        last = gpus.last_driver(gpu.architecture)
-        if driver and last and not gpu.jetson and driver[0] >= last + 10:
+        if last := situation.machine.last_driver(gpu):
             text = f"NVIDIA driver {situation.machine.driver_text} does not serve {gpu.described}: {last} is the last"
             yield _note("gpu-arch-dropped", f"{text} branch that does. Install one of the {last} branch.")
 

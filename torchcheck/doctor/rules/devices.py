@@ -179,7 +179,8 @@ def silent(e: Evidence) -> Iterator[Finding]:
     driver = e.facts.drivers.nvidia
     fits = nvidia(e) and e.cuda and e.facts.torch.devices == () and driver and driver.version and not driver.error
     hidden = any((e.facts.env or {}).get(name) is not None for name in OPEN_ENDED)
-    if fits and not hidden and not e.log.text and not any(g.jetson for g in nvidia(e)) and not e.container:
+    excused = any(g.jetson or e.machine.last_driver(g) for g in nvidia(e))
+    if fits and not hidden and not e.log.text and not excused and not e.container:
         floor = catalog.driver_floor(e.tag, windows=e.windows)
         if not floor or numbers(str(driver.version if driver else "")) >= numbers(floor):
             candidates = "cuda-unknown-after-suspend, cuda-visible-devices, driver-not-loaded, fabric-manager"
