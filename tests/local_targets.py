@@ -56,5 +56,5 @@ def contents(target: Target) -> dict[str, str]:
 
 
 def run(target: Target, code: str) -> str:
-    done = subprocess.run([target.python, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([target.python, "-c", code], capture_output=True, encoding="locale", check=False, timeout=60)
     return (done.stdout + done.stderr).strip()

@@ -18,7 +18,9 @@ from torchcheck.host import READ_LIMIT, Answer, Host, Ran
 PACKAGE = Path(__file__).parent
 MARK = "\x1etorchcheck "
 """What a script of ours writes before its answer, so that whatever else was printed is told apart from it."""
-PCI_IDS = tuple(map(Path, ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")))
+PCI_IDS: tuple[Path, ...] = ()
+if sys.platform != "win32":
+    PCI_IDS = tuple(map(Path, ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")))
 WINDOWS_ENVIRONMENT = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
 _NO_ANSWER = (OSError, ValueError)  # ValueError: a NUL in a path
 

@@ -55,10 +55,10 @@ def plant(target: Target, **members: object) -> Path:
     """Write a journal into a target as somebody who means harm would."""
     place = Path(journal.place(target.paths["purelib"]))
     (place / "before").mkdir(parents=True)
-    (place / "before" / "0").write_text("planted")
+    (place / "before" / "0").write_text("planted", encoding="utf-8")
     said = {"started": "now", "before": {}, "planned": {"torch": "1"}, "worked": True, "stage": "changing"}
     said |= {"kept": [], "new": [], "strays": [], "schema": 1, **members}
-    (place / "journal.json").write_text(json.dumps(said))
+    (place / "journal.json").write_text(json.dumps(said), encoding="utf-8")
     return place
 
 
@@ -113,13 +113,13 @@ def test_an_honest_journal_is_obeyed(tmp_path: Path) -> None:
     target = target_in(tmp_path)
     site = Path(target.paths["purelib"])
     (site / "torch").mkdir()
-    (site / "torch" / "new.py").write_text("")
-    (site.parent.parent / "bin" / "torchrun").write_text("new")
+    (site / "torch" / "new.py").write_text("", encoding="utf-8")
+    (site.parent.parent / "bin" / "torchrun").write_text("new", encoding="utf-8")
     kept = [{"path": str(Path("..", "..", "bin", "torchrun")), "as_": "0"}]
     plant(target, kept=kept, new=[str(Path("torch", "new.py"))])
     assert "is back" in (recover(target) or "")
     assert not (site / "torch").exists()
-    assert (site.parent.parent / "bin" / "torchrun").read_text() == "planted"
+    assert (site.parent.parent / "bin" / "torchrun").read_text(encoding="utf-8") == "planted"
 
 
 @few
@@ -157,9 +157,9 @@ def test_our_own_files_can_hold_anything(tmp_path: Path, data: object, text: byt
 def test_a_record_can_hold_anything(tmp_path: Path, record: bytes, url: object) -> None:
     info = tmp_path / "site" / "torch-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
-    (info / "METADATA").write_text("Name: torch\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Name: torch\nVersion: 1.0\n", encoding="utf-8")
     (info / "RECORD").write_bytes(record)
-    (info / "direct_url.json").write_text(json.dumps(url))
+    (info / "direct_url.json").write_text(json.dumps(url), encoding="utf-8")
     paths = {"purelib": str(tmp_path / "site"), "platlib": str(tmp_path / "site")}
     dist = installed.read(paths)["torch"]
     assert dist.editable in (True, False)
@@ -395,10 +395,10 @@ def test_a_cache_can_hold_anything(tmp_path: Path, data: object) -> None:
             "backends": data,
         }
         for document in (data, {**shaped, "builds": data}, {**shaped, "builds": [data]}):
-            path.write_text(json.dumps(document))
+            path.write_text(json.dumps(document), encoding="utf-8")
             found = cache.load("https://example.org", "linux_x86_64")
             assert found is None or isinstance(found.builds, tuple)
-        path.write_text(DEEP)
+        path.write_text(DEEP, encoding="utf-8")
         assert cache.load("https://example.org", "linux_x86_64") is None
 
 

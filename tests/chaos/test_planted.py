@@ -26,12 +26,12 @@ def trap(tmp_path: Path) -> Path:
     folder.mkdir()
     said = tmp_path / "run.txt"
     for name in NAMES:
-        (folder / f"{name}.py").write_text(f"open({str(said)!r}, 'a').write({name!r} + ' ')\n")
+        (folder / f"{name}.py").write_text(f"open({str(said)!r}, 'a').write({name!r} + ' ')\n", encoding="utf-8")
     for name in (name + ending for name in PROGRAMS for ending in ENDINGS):
-        (folder / name).write_text(f"#!/bin/sh\necho {name} >> '{said}'\n")
+        (folder / name).write_text(f"#!/bin/sh\necho {name} >> '{said}'\n", encoding="utf-8")
         (folder / name).chmod(0o755)
     for name in ("pip.conf", "pip.ini", "uv.toml"):
-        (folder / name).write_text("[global]\nindex-url = https://planted.example/simple\n")
+        (folder / name).write_text("[global]\nindex-url = https://planted.example/simple\n", encoding="utf-8")
     return folder
 
 
@@ -59,9 +59,17 @@ def test_nothing_planted_is_run(trap: Path, tmp_path: Path, way: str, words: tup
     path = os.pathsep.join([".", "", os.environ.get("PATH", "")])
     env = {**os.environ, "PATH": path, "HOME": str(tmp_path), "PYTHONPATH": ""}
     env.pop("VIRTUAL_ENV", None)
-    ran = subprocess.run([*argv, *words], cwd=trap, env=env, capture_output=True, text=True, timeout=240, check=False)
+    ran = subprocess.run(
+        [*argv, *words],
+        cwd=trap,
+        env=env,
+        capture_output=True,
+        encoding="locale",
+        timeout=240,
+        check=False,
+    )
     said = tmp_path / "run.txt"
-    assert not said.exists(), said.read_text()
+    assert not said.exists(), said.read_text(encoding="utf-8")
     assert "planted.example" not in ran.stdout + ran.stderr
     assert json.loads(ran.stdout)["exit_code"] == ran.returncode
     assert ran.returncode in {0, 1, 3, 5}
@@ -71,14 +79,14 @@ def test_nothing_planted_is_run(trap: Path, tmp_path: Path, way: str, words: tup
 def test_a_venv_that_is_none_is_passed_over(tmp_path: Path, kind: str) -> None:
     place = tmp_path / ".venv"
     if kind == "a file":
-        place.write_text("I am no folder")
+        place.write_text("I am no folder", encoding="utf-8")
     elif sys.platform == "win32":
         pytest.skip("making a link needs a privilege there")
     else:
         place.symlink_to(place if kind == "a link to itself" else tmp_path / "nowhere")
     env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     argv = [sys.executable, "-m", "torchcheck", "report", "--json"]
-    ran = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, encoding="locale", timeout=120, check=False)
     assert ran.returncode in {0, 1, 3}
     assert "Traceback" not in ran.stderr
     assert json.loads(ran.stdout)["schema"] == "torchcheck/1"

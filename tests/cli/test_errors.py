@@ -91,7 +91,7 @@ def test_nothing_read_can_steer_the_terminal(torchcheck, tmp_path: Path) -> None
         "python": {"version": "3.12.1"},
         "gpus": [gpu],
     }
-    file.write_text(json.dumps(facts))
+    file.write_text(json.dumps(facts), encoding="utf-8")
     for command in (("plan", "-v"), ("doctor",), ("report", "--format", "text"), ("report", "--format", "markdown")):
         said = torchcheck(*command, "--machine", str(file))
         assert "RTX" in said.out + said.err or command[0] == "doctor"
@@ -101,7 +101,7 @@ def test_nothing_read_can_steer_the_terminal(torchcheck, tmp_path: Path) -> None
 def test_a_python_that_is_none(torchcheck, tmp_path: Path) -> None:
     assert torchcheck("verify", "--python", str(tmp_path / "nowhere")).code in (2, 3)
     text = tmp_path / "python"
-    text.write_text("I am no program")
+    text.write_text("I am no program", encoding="utf-8")
     for command in ("verify", "plan", "report", "doctor", "install"):
         said = torchcheck(command, "--python", str(text), "--json")
         assert said.code in (2, 3)
@@ -171,7 +171,7 @@ def test_closed_standard_streams(torchcheck, tmp_path: Path) -> None:
 
 
 def test_no_home_and_no_temporary_folder_are_no_reason_to_fail(torchcheck, tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text('{"gpus": []}')
+    (tmp_path / "m.json").write_text('{"gpus": []}', encoding="utf-8")
     nowhere = str(tmp_path / "nowhere")
     assert torchcheck("plan", "--machine", "m.json", HOME=nowhere, TMPDIR=nowhere, XDG_CACHE_HOME=nowhere).code == 0
 
@@ -185,7 +185,9 @@ import torchcheck.cli, torchcheck.cli.planning
 torchcheck.cli.planning.run = lambda given: 1 / 0
 torchcheck.cli.main(["plan", "--json"])
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, encoding="locale", check=False, timeout=60
+    )
     assert ran.returncode == 70
     (error,) = json.loads(ran.stdout)["errors"]
     assert error["code"] == "defect"

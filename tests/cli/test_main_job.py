@@ -34,7 +34,7 @@ def install(torchcheck, index: LocalIndex, tmp_path: Path):
 def versions(folder: Path) -> dict[str, str]:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     script = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    said = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run([python, "-c", script], capture_output=True, encoding="locale", check=True, timeout=60).stdout
     return dict(word.split("==") for word in said.split())
 
 
@@ -101,7 +101,7 @@ def test_an_image_can_be_built_for_another_machine(torchcheck, tmp_path: Path) -
         "drivers": {"nvidia": {"version": "580.95.05"}},
     }
     node = tmp_path / "gpu-node.json"
-    node.write_text(json.dumps({"facts": facts}))
+    node.write_text(json.dumps({"facts": facts}), encoding="utf-8")
     by_option = torchcheck("plan", "--machine", str(node), "--json").json["data"]
     by_variable = torchcheck("plan", "--json", TORCHCHECK_FACTS=str(node)).json["data"]
     assert by_option == by_variable

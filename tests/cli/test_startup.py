@@ -29,7 +29,13 @@ except SystemExit:
 
 
 def modules(*words: str) -> tuple[set[str], str]:
-    ran = subprocess.run([sys.executable, "-c", SHOW, *words], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", SHOW, *words],
+        capture_output=True,
+        encoding="locale",
+        check=True,
+        timeout=60,
+    )
     return set(ran.stderr.strip().rpartition("\n")[2].split("|")), ran.stdout
 
 

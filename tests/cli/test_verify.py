@@ -67,7 +67,7 @@ def test_an_archived_proof_is_a_gate(torchcheck, torch_python: str, tmp_path: Pa
     proof = tmp_path / "proof.json"
     whole = torchcheck("verify", "--python", torch_python, "--quick", "--json")
     assert whole.code == 0, whole.out
-    proof.write_text(whole.out)
+    proof.write_text(whole.out, encoding="utf-8")
     gate = ("report", "--require", str(proof), "--python", torch_python, "--json")
     assert torchcheck(*gate).code == 0
     document = json.loads(whole.out)
@@ -77,7 +77,7 @@ def test_an_archived_proof_is_a_gate(torchcheck, torch_python: str, tmp_path: Pa
         ({"subject": {**document["data"]["subject"], "drivers": {"nvidia": "1.0"}}}, "driver"),
         ({"subject": {**document["data"]["subject"], "select": ["rates"]}}, "part"),
     ):
-        proof.write_text(json.dumps({**document, "data": {**document["data"], **change}}))
+        proof.write_text(json.dumps({**document, "data": {**document["data"], **change}}), encoding="utf-8")
         said = torchcheck(*gate)
         assert said.code == 1
         assert any(word in problem for problem in said.json["data"]["problems"])

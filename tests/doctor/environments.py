@@ -35,14 +35,14 @@ class Environment:
         """Link all that stands in another environment's site-packages, except what is left out."""
         environment = cls(folder, base)
         asked = [base, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-        site = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+        site = subprocess.run(asked, check=True, capture_output=True, encoding="locale", timeout=60).stdout.strip()
         ignored = shutil.ignore_patterns(*LEFT_OUT, *left_out)
         shutil.copytree(site, environment.packages, copy_function=_link, dirs_exist_ok=True, ignore=ignored)
         return environment
 
     def says(self, code: str) -> str:
         """Give what a line of Python prints."""
-        ran = subprocess.run([self.python, "-c", code], check=True, capture_output=True, text=True, timeout=300)
+        ran = subprocess.run([self.python, "-c", code], check=True, capture_output=True, encoding="locale", timeout=300)
         return ran.stdout.strip()
 
     def fails(self, code: str, before: Sequence[str] = (), cwd: Path | None = None, **env: str) -> str:
@@ -97,7 +97,7 @@ def run(words: Sequence[str], cwd: Path | None = None, text: str = "", **env: st
         env=os.environ | env,
         input=text,
         capture_output=True,
-        text=True,
+        encoding="locale",
         timeout=400,
         check=False,
     )

@@ -269,7 +269,7 @@ def test_words_of_a_pattern(pattern, words):
 def test_importing_the_doctor_is_light():
     heavy = ["click", "rich", "psutil", "torch", "numpy", "requests", "asyncio", "importlib.metadata", "hypothesis"]
     code = f"import sys, torchcheck.doctor; print([m for m in {heavy} if m in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="locale", check=True)
     assert ran.stdout.strip() == "[]"
 
 
@@ -278,7 +278,7 @@ def test_judging_compiles_only_what_it_needs():
         "from torchcheck.doctor import diagnose, evidence; from torchcheck.facts import Facts; "
         "diagnose(Facts(), 'hello'); print(evidence.compiled.cache_info().currsize)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="locale", check=True)
     assert int(ran.stdout) < 40
 
 

@@ -97,7 +97,13 @@ def test_the_pods_of_a_nightly_job_find_the_first_of_them():
     if shell is None:
         pytest.skip("there is no POSIX shell here")
     asked = [shell, "-c", 'echo "${HOSTNAME%-*}-0.torchcheck"']
-    ran = subprocess.run(asked, env={"HOSTNAME": "torchcheck-29180160-3"}, check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        asked,
+        env={"HOSTNAME": "torchcheck-29180160-3"},
+        check=True,
+        capture_output=True,
+        encoding="locale",
+    )
     assert ran.stdout.strip() == "torchcheck-29180160-0.torchcheck"
 
 
@@ -110,7 +116,7 @@ def test_a_script_can_be_read_by_the_shell(script, tmp_path):
     path.write_text(
         re.sub(r"^(?:\S+ ){4}\S+ (?=sbatch)", "", script, flags=re.MULTILINE), encoding="utf-8", newline="\n"
     )
-    ran = subprocess.run([shell, "-n", str(path)], check=False, capture_output=True, text=True)
+    ran = subprocess.run([shell, "-n", str(path)], check=False, capture_output=True, encoding="locale")
     assert ran.returncode == 0, ran.stderr
 
 

@@ -17,7 +17,7 @@ FEW = ("--select", "distributed.broadcast", "--select", "distributed.matmul.bits
 
 
 def ip(*words):
-    return subprocess.run([shutil.which("ip"), *words], check=True, timeout=20, capture_output=True, text=True)
+    return subprocess.run([shutil.which("ip"), *words], check=True, timeout=20, capture_output=True, encoding="locale")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_torchrun_over_two_hosts_gives_one_document(hosts, gloo_python, tmp_path
                 cwd=tmp_path,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="locale",
             )
         )
     told = [process.communicate(timeout=200) for process in started]

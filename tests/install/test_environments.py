@@ -38,7 +38,7 @@ def test_an_environment_is_made_and_then_found(tmp_path: Path, name: str) -> Non
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("all of it")
+    (tmp_path / "thesis.tex").write_text("all of it", encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         venv.make(str(tmp_path), sys.executable)
     assert caught.value.code == "venv-occupied"
@@ -46,7 +46,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_environment_where_nothing_can_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(TargetError) as caught:
         venv.make(str(tmp_path / "file" / "env"), sys.executable)
     assert caught.value.hint
@@ -55,7 +55,10 @@ def test_an_environment_where_nothing_can_be_made(tmp_path: Path) -> None:
 def test_a_python_without_ensurepip(tmp_path: Path) -> None:
     """Debian's python3 comes without it; venv says so on standard output."""
     fake = tmp_path / "python"
-    fake.write_text("#!/bin/sh\necho 'The virtual environment was not created: ensurepip is not available.'; exit 1\n")
+    fake.write_text(
+        "#!/bin/sh\necho 'The virtual environment was not created: ensurepip is not available.'; exit 1\n",
+        encoding="utf-8",
+    )
     fake.chmod(0o755)
     if sys.platform == "win32":
         pytest.skip("a script in place of a Python is a matter of POSIX")
@@ -67,7 +70,7 @@ def test_a_python_without_ensurepip(tmp_path: Path) -> None:
 
 def test_uv_is_not_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = tmp_path / ("uv.exe" if sys.platform == "win32" else "uv")
-    fake.write_text("#!/bin/sh\nexit 0\n")
+    fake.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
     fake.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), ".", ""]))
@@ -142,7 +145,7 @@ def test_two_that_make_one_environment_make_it_once(tmp_path: Path) -> None:
     folder = str(tmp_path / "env é")
     code = "import sys; from torchcheck.install import venv; print(venv.make(sys.argv[1], sys.executable))"
     argv = [sys.executable, "-c", code, folder]
-    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="locale") for _ in range(2)]
     said = {one.communicate(timeout=200)[0].strip() for one in both}
     assert said == {venv.python_of(folder)}
     assert [one.returncode for one in both] == [0, 0]

@@ -178,7 +178,7 @@ def test_the_users_constraints_are_respected_and_named(
     target: Target, shop: LocalIndex, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     constraints = tmp_path_factory.mktemp("pip") / "constraints.txt"
-    constraints.write_text("torch<=2.14.1\n")
+    constraints.write_text("torch<=2.14.1\n", encoding="utf-8")
     monkeypatch.setenv("PIP_CONSTRAINT", str(constraints))
     error = failure(target, shop.url("whl/cpu"))
     assert (error.code, error.exit_code) == ("constraints-conflict", Exit.NO_PLAN), error.message

@@ -45,7 +45,7 @@ def start(
     script = [sys.executable, str(HERE / "local_install.py")]
     argv = [*script, target.python, index.url(f"whl/{backend}"), str(release), backend, installer]
     path = os.pathsep.join([str(HERE), str(HERE.parent)])
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, encoding="locale", env={**os.environ, "PYTHONPATH": path})
 
 
 def kill(process: subprocess.Popen[str], *, children: bool = True) -> None:

@@ -33,7 +33,7 @@ def planned(target: Target, index: LocalIndex, release: int, backend: str) -> Pl
 def check(target: Target) -> str:
     """Give what `pip check` says."""
     argv = [target.python, "-m", "pip", "check"]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
+    return subprocess.run(argv, capture_output=True, encoding="locale", check=False, timeout=60).stdout.strip()
 
 
 def without_constraints(files: dict[str, str]) -> dict[str, str]:
@@ -171,8 +171,8 @@ def test_a_first_installation_interrupted_in_its_proof_is_kept(
 def test_files_of_nobody_come_back_too(target: Target, index: LocalIndex) -> None:
     site = Path(target.paths["purelib"])
     (site / "torch").mkdir()
-    (site / "torch" / "version.py").write_text("mine = 1\n")
-    (site / "torch" / "notes.txt").write_text("mine too\n")
+    (site / "torch" / "version.py").write_text("mine = 1\n", encoding="utf-8")
+    (site / "torch" / "notes.txt").write_text("mine too\n", encoding="utf-8")
     before = contents(target)
 
     def stop() -> bool:
@@ -186,21 +186,27 @@ def test_files_of_nobody_come_back_too(target: Target, index: LocalIndex) -> Non
 def test_an_editable_project_is_not_touched(torch_target: Target, index: LocalIndex, tmp_path: Path) -> None:
     project = tmp_path / "mine"
     project.mkdir()
-    (project / "mine.py").write_text("value = 42\n")
+    (project / "mine.py").write_text("value = 42\n", encoding="utf-8")
     site = Path(torch_target.paths["purelib"])
     info = site / "mine-1.0.dist-info"
     info.mkdir()
     (site / "__editable__.mine.pth").write_text(f"{project}\n", encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
-    (info / "direct_url.json").write_text(f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}')
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n", encoding="utf-8")
+    (info / "direct_url.json").write_text(
+        f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}', encoding="utf-8"
+    )
     (info / "RECORD").write_text(
-        "__editable__.mine.pth,,\nmine-1.0.dist-info/METADATA,,\nmine-1.0.dist-info/RECORD,,\n"
+        "__editable__.mine.pth,,\nmine-1.0.dist-info/METADATA,,\nmine-1.0.dist-info/RECORD,,\n",
+        encoding="utf-8",
     )
     with pytest.raises(InstallError):
         apply(planned(torch_target, index, 1, "cpu"), torch_target, verify=lambda: False)
     assert run(torch_target, "import mine; print(mine.value)") == "42"
     freeze = subprocess.run(
-        [torch_target.python, "-m", "pip", "list", "-e"], capture_output=True, text=True, check=True
+        [torch_target.python, "-m", "pip", "list", "-e"],
+        capture_output=True,
+        encoding="locale",
+        check=True,
     )
     assert "mine" in freeze.stdout
 
@@ -208,16 +214,18 @@ def test_an_editable_project_is_not_touched(torch_target: Target, index: LocalIn
 def test_an_editable_torch_comes_back_as_it_was(target: Target, index: LocalIndex, tmp_path: Path) -> None:
     project = tmp_path / "pytorch"
     (project / "torch").mkdir(parents=True)
-    (project / "torch" / "__init__.py").write_text("__version__ = '2.16.0a0+git123'\n")
+    (project / "torch" / "__init__.py").write_text("__version__ = '2.16.0a0+git123'\n", encoding="utf-8")
     site = Path(target.paths["purelib"])
     info = site / "torch-2.16.0a0+git123.dist-info"
     info.mkdir()
     (site / "__editable__.torch.pth").write_text(f"{project}\n", encoding="utf-8")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.16.0a0+git123\n")
-    (info / "direct_url.json").write_text(f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}')
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.16.0a0+git123\n", encoding="utf-8")
+    (info / "direct_url.json").write_text(
+        f'{{"url": "{project.as_uri()}", "dir_info": {{"editable": true}}}}', encoding="utf-8"
+    )
     names = ["METADATA", "RECORD", "direct_url.json"]
     record = ["__editable__.torch.pth,,", *(f"{info.name}/{name},," for name in names)]
-    (info / "RECORD").write_text("\n".join(record) + "\n")
+    (info / "RECORD").write_text("\n".join(record) + "\n", encoding="utf-8")
     before = contents(target)
     with pytest.raises(InstallError):
         apply(planned(target, index, 1, "cpu"), target, verify=lambda: False)
@@ -344,7 +352,7 @@ def test_offline_from_a_folder_of_wheels(target: Target, tmp_path: Path, index: 
     plan = plan_of(target.python, family(1, "cpu"), "--no-index", "--find-links", str(folder), backend="cpu")
     assert apply(plan, target).outcome == "installed"
     assert run(target, ALL) == "2.15.0+cpu"
-    freeze = subprocess.run([target.python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True)
+    freeze = subprocess.run([target.python, "-m", "pip", "freeze"], capture_output=True, encoding="locale", check=True)
     assert "torch==2.15.0+cpu" in freeze.stdout, "no traces of the staging folder"
 
 
@@ -353,7 +361,7 @@ def test_the_constraints_keep_others_from_replacing_the_family(target: Target, i
     result = apply(planned(target, index, 0, "cpu"), target)
     index.add("whl/cpu", make_wheel("greedy", "1.0", requires=["torch>=2.15"], files={"greedy.py": ""}))
     pip = [target.python, "-m", "pip", "install", "--index-url", index.url("whl/cpu"), "greedy"]
-    refused = subprocess.run([*pip, "-c", str(result.constraints)], capture_output=True, text=True, check=False)
+    refused = subprocess.run([*pip, "-c", str(result.constraints)], capture_output=True, encoding="locale", check=False)
     assert refused.returncode != 0
     assert run(target, ALL) == "2.14.1+cpu"
 
@@ -387,7 +395,7 @@ def test_no_pip_in_the_target(tmp_path: Path, index: LocalIndex) -> None:
 def test_a_pip_py_in_the_current_folder_is_not_run(
     target: Target, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pip.py").write_text("raise SystemExit('hijacked')\n")
+    (tmp_path / "pip.py").write_text("raise SystemExit('hijacked')\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert apply(planned(target, index, 0, "cpu"), target).outcome == "installed"
 
@@ -408,7 +416,7 @@ def test_pins_for_a_lock_file(target: Target, index: LocalIndex, tmp_path: Path)
     named = [line for line in lines if line.startswith("torch==")]
     assert named == [line for line in lines if "torch==2.15.0+cu130 --hash=sha256:" in line]
     file = tmp_path / "lock.txt"
-    file.write_text("\n".join(lines) + "\n")
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     pip = [target.python, "-m", "pip", "install", "-q", "--require-hashes", "-r", str(file)]
     subprocess.run(pip, check=True, timeout=120)
     assert run(target, ALL) == "2.15.0+cu130"
@@ -437,7 +445,7 @@ def test_damaged_files_are_no_installation_in_place(torch_target: Target, index:
     file = Path(torch_target.paths["purelib"]) / "torch" / "cuda" / "__init__.py"
     file.unlink()
     if hurt == "cut":
-        file.write_text("def is_av")
+        file.write_text("def is_av", encoding="utf-8")
     assert apply(planned(torch_target, index, 0, "cpu"), torch_target).outcome == "installed"
     assert run(torch_target, ALL) == "2.14.1+cpu"
     assert apply(planned(torch_target, index, 0, "cpu"), torch_target).outcome == "unchanged"

@@ -67,7 +67,11 @@ LEFT_OUT = {
 @pytest.fixture(scope="module")
 def printed(torch_python) -> dict[str, str]:
     ran = subprocess.run(
-        [torch_python, "-m", "torch.utils.collect_env"], check=True, capture_output=True, text=True, timeout=120
+        [torch_python, "-m", "torch.utils.collect_env"],
+        check=True,
+        capture_output=True,
+        encoding="locale",
+        timeout=120,
     )
     pairs = (line.partition(":") for line in ran.stdout.splitlines() if ":" in line and "] " not in line.split(":")[0])
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -11,7 +11,7 @@ import pytest
 
 
 def run(folder: Path, python: str, *words: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_own.py").write_text("def test_own():\n    assert True\n")
+    (folder / "test_own.py").write_text("def test_own():\n    assert True\n", encoding="utf-8")
     argv = [
         sys.executable,
         "-m",
@@ -22,7 +22,7 @@ def run(folder: Path, python: str, *words: str) -> subprocess.CompletedProcess[s
         *words,
         "test_own.py",
     ]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(argv, cwd=folder, capture_output=True, encoding="locale", check=False, timeout=300)
 
 
 def test_off_unless_asked(tmp_path: Path) -> None:

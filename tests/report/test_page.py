@@ -203,7 +203,7 @@ def test_it_works_in_a_browser(tmp_path: Path) -> None:
         flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
         argv = [program, *flags.split(), "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
         argv += ["--window-size=390,800", "--dump-dom", f"http://127.0.0.1:{server.server_port}/"]
-        shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
+        shown = subprocess.run(argv, capture_output=True, encoding="locale", check=True, timeout=120).stdout
         server.shutdown()
     found = re.search(r'data-probe="([^"]*)"', shown)
     assert found, shown[:2000]

@@ -14,7 +14,7 @@ def test_spoiled_kernels_are_noticed(torch_python):
     if subprocess.run(asked, check=False, timeout=120).returncode:
         pytest.skip("this torch cannot replace its kernels (torch.library.get_kernel)")
     script = Path(__file__).with_name("activation_mutants.py")
-    done = subprocess.run([torch_python, str(script)], check=True, capture_output=True, text=True, timeout=590)
+    done = subprocess.run([torch_python, str(script)], check=True, capture_output=True, encoding="locale", timeout=590)
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["killed"] > 150
     assert told["survived"] == []

@@ -68,5 +68,5 @@ def test_ordering_loses_nothing() -> None:
 
 @pytest.mark.slow
 def test_only_the_checks_at_the_end_import_the_compiler(torch_python: str) -> None:
-    ran = subprocess.run([torch_python, "-c", ALONE, str(SCRIPT)], capture_output=True, text=True, check=True)
+    ran = subprocess.run([torch_python, "-c", ALONE, str(SCRIPT)], capture_output=True, encoding="locale", check=True)
     assert json.loads(ran.stderr.rpartition("FOUND")[2]) == []

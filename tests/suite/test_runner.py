@@ -151,7 +151,7 @@ def test_ctrl_c_gives_the_results_so_far(verify):
 
 
 def test_a_file_of_the_users_does_not_shadow_the_standard_library(verify, tmp_path, monkeypatch):
-    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')")
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert verify("sound", "child", "tiny").outcome.verdict == "pass"
 

@@ -155,8 +155,8 @@ def test_a_damaged_cache_is_as_good_as_none(mirror, tmp_path: Path) -> None:
     _, request = mirror
     collect(facts(), request)
     (kept,) = (tmp_path / "cache").rglob("*.json")
-    for text in ("", "{}", "[]", '{"format": 1}', kept.read_text()[:-200]):
-        kept.write_text(text)
+    for text in ("", "{}", "[]", '{"format": 1}', kept.read_text(encoding="utf-8")[:-200]):
+        kept.write_text(text, encoding="utf-8")
         assert remembered(facts(), request) is None
     collect(facts(), request)
     assert remembered(facts(), request) is not None
@@ -333,7 +333,7 @@ def test_a_torch_of_pypi_that_nobody_has_heard_of_says_itself_what_it_is(no_pyto
 def test_pips_constraints_are_kept(no_pytorch, tmp_path) -> None:
     place = folder(tmp_path, torch_wheel("2.13.0+cpu", **HERE), torch_wheel("2.12.1+cpu", **HERE))
     lines = tmp_path / "constraints.txt"
-    lines.write_text("# kept back\ntorch<2.13\nnumpy<3\n")
+    lines.write_text("# kept back\ntorch<2.13\nnumpy<3\n", encoding="utf-8")
     machine = facts(
         pip={"index_url": no_pytorch.url("simple"), "find_links": [str(place)], "constraints": [str(lines)]}
     )
@@ -343,9 +343,9 @@ def test_pips_constraints_are_kept(no_pytorch, tmp_path) -> None:
 def test_pips_configuration_file_is_read(no_pytorch, tmp_path) -> None:
     place = folder(tmp_path, torch_wheel("2.13.0+cpu", **HERE), torch_wheel("2.12.1+cpu", **HERE))
     lines = tmp_path / "constraints.txt"
-    lines.write_text("torch<2.13\n")
+    lines.write_text("torch<2.13\n", encoding="utf-8")
     config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nconstraint = {lines}\ntimeout = 3\n")
+    config.write_text(f"[global]\nconstraint = {lines}\ntimeout = 3\n", encoding="utf-8")
     pip = {"index_url": no_pytorch.url("simple"), "find_links": [place.as_uri()], "config_files": [str(config)]}
     assert made(facts(pip=pip), Request(packages=("torch",))).packages == {"torch": "2.12.1+cpu"}
 
@@ -459,7 +459,7 @@ def test_pips_configured_certificate_is_used(monkeypatch, tmp_path) -> None:
     for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     config = tmp_path / "pip.ini"
-    config.write_text(f"[global]\ncert = {CERTIFICATE}\n")
+    config.write_text(f"[global]\ncert = {CERTIFICATE}\n", encoding="utf-8")
     with LocalIndex(tls=True) as index:
         index.add("whl/cpu", *trio("2.15.0", "0.29.2", "2.11.0", "cpu", **HERE))
         machine = facts(pip={"config_files": [str(config)]})
@@ -505,7 +505,7 @@ def test_the_command_line_plans_a_release_that_is_newer_than_itself(mirror, tmp_
     index.add("whl/cu150", companion_wheel("torchvision", "0.99.0+cu150", torch="2.99.0", **HERE))
     index.add("whl/cu150", companion_wheel("torchaudio", "2.11.0+cu150", torch=None, **HERE))
     machine = tmp_path / "gpu node.json"
-    machine.write_text(json.dumps(to_json(facts("NVIDIA GeForce RTX 4090", "800.10", "15.1"))))
+    machine.write_text(json.dumps(to_json(facts("NVIDIA GeForce RTX 4090", "800.10", "15.1"))), encoding="utf-8")
     command = [sys.executable, "-m", "torchcheck", "plan", "--refresh", "--json", "--machine", str(machine)]
     ran = subprocess.run([*command, "--index-url", *request.index_urls], capture_output=True, timeout=60, check=False)
     document = json.loads(ran.stdout)

@@ -13,7 +13,6 @@ import sys
 from typing import Any
 
 MARK = "\x1etorchcheck "
-WSL_LIBRARY = "/usr/lib/wsl/lib/libnvidia-ml.so.1"
 
 
 def main() -> None:
@@ -28,8 +27,9 @@ def ask() -> dict[str, Any]:
         import pynvml
     except ImportError as error:
         return {"error": "NO_BINDINGS", "detail": str(error)}
-    with contextlib.suppress(OSError):  # the loader finds it by its name once it is in memory
-        ctypes.CDLL(WSL_LIBRARY, mode=ctypes.RTLD_GLOBAL)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # WSL's: the loader finds it by its name once it is in memory
+            ctypes.CDLL("/usr/lib/wsl/lib/libnvidia-ml.so.1", mode=ctypes.RTLD_GLOBAL)
     try:
         pynvml.nvmlInit()
         answer["driver"] = text(pynvml.nvmlSystemGetDriverVersion())

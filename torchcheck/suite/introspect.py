@@ -75,10 +75,12 @@ def miopen(torch: Any) -> str | None:
 
 def libraries(_: Any) -> list[str] | None:
     """List which files of CUDA, ROCm, OpenMP and the C++ runtime this process has loaded, to tell whose they are."""
+    if sys.platform != "linux":
+        return None
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
             paths = {line.split(None, 5)[5].strip() for line in maps if line.count("/") > 1}
-    except OSError:  # not Linux
+    except OSError:  # no /proc
         return None
     names = ("libcu", "libnv", "libnccl", "libamdhip", "libhsa", "libMIOpen", "libroc", "libgomp", "libomp", "libiomp",
              "libmkl", "libstdc++", "libc10", "libtorch", "libze_", "libsycl")  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from pathlib import Path
-from typing import Any
 
 from ..context import Context
 from ..devices import present
@@ -163,6 +163,10 @@ def _doubled(count: int) -> list[float]:
 
 def _openmp() -> list[str]:
     """Name the OpenMP runtimes in this process (Linux tells; elsewhere nothing is found)."""
-    maps = Path("/proc/self/maps")
-    names: Any = re.findall(r"lib(?:gomp|iomp5|omp)[^/\s]*", maps.read_text(encoding="utf-8")) if maps.exists() else []
-    return sorted(set(names))
+    if sys.platform != "linux":
+        return []
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no /proc
+        return []
+    return sorted(set(re.findall(r"lib(?:gomp|iomp5|omp)[^/\s]*", maps)))
