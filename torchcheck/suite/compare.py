@@ -61,11 +61,18 @@ class Format:
                 return float(_PACKED[self.name].unpack(_PACKED[self.name].pack(x))[0])
             except OverflowError:
                 return math.copysign(math.inf, x)
+        if self.tiny <= abs(x) < self.largest:
+            # Bits are ordered like magnitudes, and what carries out of the significand goes into the exponent.
+            cut = 53 - self.digits
+            bits = _BITS.unpack(_DOUBLE.pack(x))[0]
+            bits += (1 << cut - 1) - 1 + (bits >> cut & 1)
+            return float(_DOUBLE.unpack(_BITS.pack(bits >> cut << cut))[0])
         step = self.ulp(x)
         rounded = round(x / step) * step  # x / step is exact: step is a power of two
         return math.copysign(math.inf, x) if abs(rounded) > self.largest else math.copysign(rounded, x)
 
 
+_DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<q")
 _PACKED = {"float32": struct.Struct("<f"), "float16": struct.Struct("<e")}
 """Formats to which the standard library rounds, correctly and at the speed of C."""
 FORMATS = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import sys
 import time
 import zlib
 from datetime import timedelta
@@ -203,13 +205,19 @@ class Meeting:
 
 
 def open_store(torch: Any, host: str, port: int, patience: float, *, serve: bool = False) -> Any:
-    """Connect to a TCPStore, or `serve` one.
-
-    Builds for Windows come without libuv, and refuse to be asked for it.
-    """
-    import sys
-
-    options: dict[str, Any] = {"use_libuv": False} if sys.platform == "win32" else {}
+    """Connect to a TCPStore, or `serve` one."""
+    options = store_options(sys.platform, torch.__version__)
     return torch.distributed.TCPStore(
         host, port, is_master=serve, wait_for_workers=False, timeout=timedelta(seconds=patience), **options
     )
+
+
+def store_options(platform: str, version: str) -> dict[str, Any]:
+    """Say how a system's TCPStore is asked for.
+
+    Builds for Windows come without libuv, which torch asks for by itself from 2.4 on, to be refused
+    (https://github.com/pytorch/pytorch/issues/139990); some releases before it do not know the option.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    asks = found is None or (int(found[1]), int(found[2])) >= (2, 4)
+    return {"use_libuv": False} if platform == "win32" and asks else {}

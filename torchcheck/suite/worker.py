@@ -23,6 +23,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import IO, Any
@@ -61,6 +62,7 @@ class Worker:
         """Take the protocol's channel and the job."""
         self.channel = channel
         self.job = job
+        self.alarm = (0.0, 0.0)
         self.done = {tuple(key) for key in job.get("done", [])}
         # Containers often set PYTHONDONTWRITEBYTECODE; compiling the suite anew costs every worker 0.4 s of each run.
         # What is written lies beside the suite's own sources, nowhere else.
@@ -143,7 +145,6 @@ class Worker:
                 continue
             self._announce(item)
             result = self.trial.run(item, torch, self.job)
-            faulthandler.cancel_dump_traceback_later()
             self.send("result", **result)
             if item.device != "cpu" and self.trial.poisoned(result):
                 return str(item.device)
@@ -152,9 +153,19 @@ class Worker:
     def _announce(self, item: Any) -> None:
         self.send("start", id=item.check.id, device=item.device, dtype=item.dtype)
         limit = item.check.timeout or self.job.get("timeout")
-        if limit:  # where it hangs, for the log, before the runner's patience ends
-            limit += float(self.job.get("options", {}).get("seconds", 0))
-            faulthandler.dump_traceback_later(limit * 0.9, exit=False)
+        if limit:
+            self._watch(0.9 * (limit + float(self.job.get("options", {}).get("seconds", 0))))
+
+    def _watch(self, seconds: float) -> None:
+        """Have the stack written to the log where a check hangs, before the runner's patience ends.
+
+        Setting the alarm anew starts a thread, which costs more than many a check: one that was set for as long less
+        than a second ago will do.
+        """
+        now = time.monotonic()
+        if seconds != self.alarm[0] or now > self.alarm[1] + min(1.0, seconds / 9):
+            faulthandler.dump_traceback_later(seconds, exit=False)
+            self.alarm = (seconds, now)
 
     @staticmethod
     def _json(items: list[Any]) -> list[dict[str, Any]]:

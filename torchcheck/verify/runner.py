@@ -123,6 +123,7 @@ class _Lane:
     """One worker after the other, until every planned check has a result."""
 
     reverse = False
+    threads: int | None = None
 
     def __init__(self, ledger: Ledger, job: Job, start: Callable[[], WorkerProcess]) -> None:
         self.ledger = ledger
@@ -189,7 +190,7 @@ class _Lane:
             "skip": list(self.job.skip),
             "seed": self.job.seed,
             "timeout": self.job.timeout,
-            "threads": self.job.threads,
+            "threads": self.job.threads or self.threads,
             "options": dict(self.job.options),
             "done": [list(key) for key in list(self.ledger.done)],
             "reverse": self.reverse,
@@ -236,9 +237,14 @@ class _Lane:
 
 
 class _Helper(_Lane):
-    """The second worker: the CPU's checks from the end. How it fares before its first check is nobody's business."""
+    """The second worker: the CPU's checks from the end. How it fares before its first check is nobody's business.
+
+    It keeps to one thread unless told otherwise: two pools of threads on the same processors wait for each other, and
+    what one thread computes is proven, too.
+    """
 
     reverse = True
+    threads = 1
 
     def __init__(self, ledger: Ledger, job: Job, start: Callable[[], WorkerProcess]) -> None:
         super().__init__(ledger, job, start)

@@ -14,7 +14,7 @@ from ...registry import check
 from .convergence import Trainer, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ...context import Context
 
@@ -25,11 +25,9 @@ def _need_compiler(context: Context) -> None:
     if sys.version_info >= (3, 14) and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
         context.skip("this torch does not compile on Python 3.14")
     if kind == "cpu":
-        names = ["cl"] if sys.platform == "win32" else [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
-        if not any(name and shutil.which(name) for name in names):
-            context.skip(
-                f"torch.compile needs a C++ compiler on the CPU; none of {', '.join(filter(None, names))} found"
-            )
+        names = _compilers(sys.platform, os.environ)
+        if not any(map(shutil.which, names)):
+            context.skip(f"torch.compile needs a C++ compiler on the CPU; none of {', '.join(names)} found")
     elif kind in ("cuda", "xpu"):
         try:
             import triton  # type: ignore[import-not-found]  # noqa: F401
@@ -37,6 +35,12 @@ def _need_compiler(context: Context) -> None:
             context.skip(f"torch.compile needs triton on {kind}; it is not installed")
     else:
         context.skip(f"torch.compile is not judged on {kind}")
+
+
+def _compilers(platform: str, environ: Mapping[str, str]) -> list[str]:
+    """Name what torch.compile would call: CXX's before the usual ones, Microsoft's alone on Windows."""
+    named = [environ["CXX"]] if environ.get("CXX") else []
+    return [*named, *(["cl"] if platform == "win32" else ["c++", "g++", "clang++"])]
 
 
 def _compile(context: Context, function: Any) -> Any:

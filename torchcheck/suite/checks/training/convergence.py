@@ -75,8 +75,8 @@ def reach(context: Context, task: Task, path: Path, growth: float) -> float:
     return 4 * context.format.u * path.largest * growth * math.sqrt(task.steps / (1 - task.momentum))
 
 
-@check(oracle=ORACLE, dtypes=("float64", "float32"), level="quick", each=SHORT)
-@check(oracle=ORACLE, dtypes=("float64", "float32"), each=LONG)
+@check(oracle=ORACLE, dtypes=("float32",), more=("float64",), level="quick", each=SHORT)
+@check(oracle=ORACLE, dtypes=("float32",), more=("float64",), each=LONG)
 def trajectory(context: Context, row: Task) -> None:
     """Training {row} goes step by step through the losses of the same training in plain Python."""
     path, growth = solve(row)

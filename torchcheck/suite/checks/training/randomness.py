@@ -76,34 +76,39 @@ def seeded_sequence(context: Context) -> None:
         context.close(got, numbers, bound=16.0, cancel=[8 * r for r in radii], what=f"randn after manual_seed({seed})")
 
 
+def _count(context: Context) -> int:
+    """How many numbers to draw: a CPU's are followed one by one elsewhere (`training.draws`), so few will do for it."""
+    return COUNT if context.device != "cpu" or context.at_least("full") else COUNT // 16
+
+
 @check(oracle="the law's moments, beyond 7.5 standard deviations once in 1e13")
 def distributions(context: Context) -> None:
     """Uniform, normal, Bernoulli, exponential and integer draws have the moments and ends of their laws."""
-    torch, device = context.torch, context.device
-    uniform = floats(torch.rand(COUNT, device=device))
+    torch, device, n = context.torch, context.device, _count(context)
+    uniform = floats(torch.rand(n, device=device))
     moments(context, uniform, (0.5, 1 / 12, 0.0, 1 / 80), "uniform numbers")
     # The largest of n is below 1 - 40 / n once in e^40 draws.
     low, high = min(uniform), max(uniform)
-    context.true(0.0 <= low < 40 / COUNT and 1 - 40 / COUNT < high < 1.0, what="uniform ends", got=[low, high])
-    moments(context, floats(torch.randn(COUNT, device=device)), (0.0, 1.0, 0.0, 3.0), "normal numbers")
-    scaled = floats(torch.empty(COUNT, device=device).normal_(-2.0, 0.5))
+    context.true(0.0 <= low < 40 / n and 1 - 40 / n < high < 1.0, what="uniform ends", got=[low, high])
+    moments(context, floats(torch.randn(n, device=device)), (0.0, 1.0, 0.0, 3.0), "normal numbers")
+    scaled = floats(torch.empty(n, device=device).normal_(-2.0, 0.5))
     moments(context, scaled, (-2.0, 0.25, 0.0, 3 / 16), "normal_(-2, 0.5)")
-    moved = floats(torch.empty(COUNT, device=device).uniform_(-3.0, 5.0))
+    moved = floats(torch.empty(n, device=device).uniform_(-3.0, 5.0))
     moments(context, moved, (1.0, 64 / 12, 0.0, 4096 / 80), "uniform_(-3, 5)")
-    waits = floats(torch.empty(COUNT, device=device).exponential_(2.0))
+    waits = floats(torch.empty(n, device=device).exponential_(2.0))
     moments(context, waits, (0.5, 0.25, 0.25, 9 / 16), "exponential_(2)")
     for p in (0.1, 0.5):
-        ones = raw_bytes(torch.empty(COUNT, dtype=torch.uint8, device=device).bernoulli_(p)).count(1)
-        deviation(context, ones / COUNT, p, math.sqrt(p * (1 - p) / COUNT), f"share of ones, bernoulli_({p})")
-    chances = torch.full((COUNT,), 0.25, device=device)
+        ones = raw_bytes(torch.empty(n, dtype=torch.uint8, device=device).bernoulli_(p)).count(1)
+        deviation(context, ones / n, p, math.sqrt(p * (1 - p) / n), f"share of ones, bernoulli_({p})")
+    chances = torch.full((n,), 0.25, device=device)
     ones = raw_bytes(torch.bernoulli(chances).to(torch.uint8)).count(1)
-    deviation(context, ones / COUNT, 0.25, math.sqrt(0.1875 / COUNT), "share of ones, bernoulli(0.25)")
+    deviation(context, ones / n, 0.25, math.sqrt(0.1875 / n), "share of ones, bernoulli(0.25)")
 
 
 @check(oracle="Kolmogorov's distance and chi-square, exceeded once in 1e12")
 def shapes(context: Context) -> None:
     """Draws have the whole shape of their laws, weights included, not only their moments."""
-    torch, device, n = context.torch, context.device, 20_000
+    torch, device, n = context.torch, context.device, min(20_000, _count(context) // 4)
     bound = generator.distance_bound(n)
     for name, numbers, law in (
         ("rand", torch.rand(n, device=device), lambda x: x),
@@ -122,12 +127,13 @@ def shapes(context: Context) -> None:
         p = weight / 8
         sigma = math.sqrt(max(p * (1 - p), 1e-12) / n)
         deviation(context, drawn.count(i) / n, p, sigma, f"share of weight {weight:g} in multinomial")
-    firsts = [context.values(torch.randperm(6, device=device)) for _ in range(3000)]
+    times = min(3000, n // 2)
+    firsts = [context.values(torch.randperm(6, device=device)) for _ in range(times)]
     context.true(all(sorted(order) == [0, 1, 2, 3, 4, 5] for order in firsts), what="permutations are complete")
     for place in range(6):
         for value in range(6):
-            share = sum(order[place] == value for order in firsts) / 3000
-            deviation(context, share, 1 / 6, math.sqrt(5 / 36 / 3000), f"randperm: {value} at place {place}")
+            share = sum(order[place] == value for order in firsts) / times
+            deviation(context, share, 1 / 6, math.sqrt(5 / 36 / times), f"randperm: {value} at place {place}")
 
 
 @check(oracle="a seed names one sequence", level="quick")
