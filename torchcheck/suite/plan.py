@@ -26,6 +26,7 @@ COMPILING = (
     "activations.softsign.double_backward",
     "autograd.checkpointing",
     "derivatives.function_transforms",
+    *(f"graphs.{name}" for name in ("draws_again", "*segment*", "transformed_functions")),
     "promises.cyclic_scales",
     "promises.recomputed_autocast",
     "wrappers.segments",
