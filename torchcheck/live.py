@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import ntpath
 import os
+import posixpath
 import re
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torchcheck import processes
@@ -22,6 +25,9 @@ PCI_IDS: tuple[Path, ...] = ()
 if sys.platform != "win32":
     PCI_IDS = tuple(map(Path, ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")))
 WINDOWS_ENVIRONMENT = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
+SYSTEMS = {"win32": "windows", "darwin": "macos"}
+PROCESSOR_FEATURES = {"sse4_1": 37, "sse4_2": 38, "avx": 39, "avx2": 40, "avx512f": 41, "asimd": 19}
+"""What Windows can be asked for: PF_*_INSTRUCTIONS_AVAILABLE of winnt.h."""
 _NO_ANSWER = (OSError, ValueError)  # ValueError: a NUL in a path
 
 
@@ -45,7 +51,7 @@ def machine() -> dict[str, Any]:
     """
     release, version, family = _kernel()
     return {
-        "os": {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux"),
+        "os": system_of(sys.platform),
         "release": release,
         "version": version,
         "machine": family,
@@ -59,19 +65,33 @@ def machine() -> dict[str, Any]:
     }
 
 
+def system_of(platform: str) -> str:
+    """Name a system as facts do, from what `sys.platform` says."""
+    return SYSTEMS.get(platform, "linux")
+
+
 def resources() -> dict[str, Any]:
     """Give `total`, `available`, `swap` (bytes), `cores_physical`, `cores_logical`, and on Windows `features`."""
     import psutil
 
     memory = psutil.virtual_memory()
-    known = {
+    known: dict[str, Any] = {
         "total": memory.total,
         "available": memory.available,
         "swap": psutil.swap_memory().total,
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
     }
-    return known | ({"features": _windows_features()} if sys.platform == "win32" else {})
+    if sys.platform == "win32":
+        import ctypes
+
+        known["features"] = features(ctypes.windll.kernel32.IsProcessorFeaturePresent)
+    return known
+
+
+def features(present: Callable[[int], object]) -> list[str]:
+    """Name the instruction sets that Windows says are there."""
+    return [name for name, number in PROCESSOR_FEATURES.items() if present(number)]
 
 
 def _place(find: Callable[[], object]) -> str | None:
@@ -91,22 +111,20 @@ def _processors() -> int | None:
 def _kernel() -> tuple[str, str, str]:
     """Give release, version and processor family; `platform` would ask WMI, which is slow and may hang."""
     if sys.platform == "win32":
-        found = sys.getwindowsversion().platform_version
-        native = (_registry(WINDOWS_ENVIRONMENT) or {}).get("values", {}).get("PROCESSOR_ARCHITECTURE")
-        return str(found[0]), ".".join(map(str, found)), native or os.environ.get("PROCESSOR_ARCHITECTURE", "")
+        return windows(sys.getwindowsversion().platform_version, _registry(WINDOWS_ENVIRONMENT), os.environ)
     system = os.uname()
     return system.release, system.version, system.machine
 
 
-def _windows_features() -> list[str]:
-    """Ask Windows for instruction sets; the numbers are PF_* of winnt.h."""
-    if sys.platform == "win32":
-        import ctypes
+def windows(
+    version: tuple[int, ...], key: Mapping[str, Any] | None, environ: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """Give release, version and processor family of a Windows.
 
-        present = ctypes.windll.kernel32.IsProcessorFeaturePresent
-        wanted = {"sse4_1": 37, "sse4_2": 38, "avx": 39, "avx2": 40, "avx512f": 41, "asimd": 19}
-        return [name for name, number in wanted.items() if present(number)]
-    return []
+    The registry holds the family of the machine; a process that Windows on Arm emulates has its own in the environment.
+    """
+    native = (key or {}).get("values", {}).get("PROCESSOR_ARCHITECTURE")
+    return str(version[0]), ".".join(map(str, version)), native or environ.get("PROCESSOR_ARCHITECTURE", "")
 
 
 def _read(path: str) -> str | None:
@@ -142,16 +160,22 @@ def _access(path: str, mode: str) -> bool:
 
 def _which(name: str) -> str | None:
     """Look along the absolute folders of PATH; `shutil.which` would look into the current folder first on Windows."""
-    suffixes = [".exe", ""] if sys.platform == "win32" else [""]
-    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    here = _place(Path.cwd)
-    places = [
-        folder / (name + suffix)
-        for folder in folders
-        if folder.is_absolute() and str(folder) != here
-        for suffix in suffixes
-    ]
-    return next((str(place) for place in places if _is_program(place)), None)
+    here = _place(Path.cwd) or ""
+    found = places(name, os.environ.get("PATH", ""), here, windows=sys.platform == "win32")
+    return next((place for place in found if _is_program(Path(place))), None)
+
+
+def places(name: str, path: str, here: str, *, windows: bool) -> list[str]:
+    r"""Say where a PATH would have a program: in its absolute folders, but for the current one.
+
+    On Windows a folder may stand in quotes, and one without a drive (`\tools`) is one of the current drive.
+    """
+    flavour: ModuleType = ntpath if windows else posixpath
+    current = flavour.normcase(flavour.normpath(here))
+    folders = [folder.strip('"') if windows else folder for folder in path.split(";" if windows else ":")]
+    absolute = [f for f in folders if flavour.isabs(f) and (not windows or ntpath.splitdrive(f)[0])]
+    others = [f for f in absolute if flavour.normcase(flavour.normpath(f)) != current]
+    return [flavour.join(folder, name + suffix) for folder in others for suffix in ((".exe", "") if windows else ("",))]
 
 
 def _is_program(place: Path) -> bool:
@@ -191,18 +215,19 @@ def _registry(key: str) -> dict[str, Any] | None:
 
         roots = {"HKLM": winreg.HKEY_LOCAL_MACHINE, "HKCU": winreg.HKEY_CURRENT_USER}
         root, _, rest = key.partition("\\")
+        if root not in roots:
+            return None
         with winreg.OpenKey(roots[root], rest, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as handle:
             keys, values, _ = winreg.QueryInfoKey(handle)
             named = [winreg.EnumValue(handle, number) for number in range(values)]
-            return {
-                "values": {name: _jsonable(value) for name, value, _ in named},
-                "keys": sorted(winreg.EnumKey(handle, number) for number in range(keys)),
-            }
+            return entry(named, [winreg.EnumKey(handle, number) for number in range(keys)])
     return None
 
 
-def _jsonable(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else value
+def entry(named: Iterable[tuple[str, object, int]], keys: Iterable[str]) -> dict[str, Any]:
+    """Describe a key of the registry: what `winreg` gives of its values (bytes as hexadecimal), and its sub-keys."""
+    values = {name: value.hex() if isinstance(value, bytes) else value for name, value, _ in named}
+    return {"values": values, "keys": sorted(keys)}
 
 
 def _run(argv: list[str], timeout: float) -> dict[str, Any]:

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 Given = Mapping[str, Any]
 Event = dict[str, Any]
+NETWORK = {
+    "linux": {"GLOO_SOCKET_IFNAME": "lo"},
+    "darwin": {"GLOO_SOCKET_IFNAME": "lo0"},
+    "win32": {"USE_LIBUV": "0"},
+}
+"""What torchrun is told of each system's network: the loopback interface, and that builds for Windows lack libuv."""
 LONGEST = 64 << 20
 """Bytes of one line: the verdict over 1,000 ranks has some."""
 PATIENCE = 10.0
@@ -170,10 +176,6 @@ def _verify(given: Given, target: Target) -> list[str]:
 def _environment() -> dict[str, str]:
     """Give torchrun ours, with everything on the loopback interface: the host's name need not have an address."""
     made = {**os.environ, LAUNCHED: str(os.getpid()), "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8"}
-    loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
-    if loopback:
-        made.setdefault("GLOO_SOCKET_IFNAME", loopback)
-    if sys.platform == "win32":
-        made.setdefault("USE_LIBUV", "0")
-    made.setdefault("OMP_NUM_THREADS", "1")
+    for name, value in {**NETWORK.get(sys.platform, {}), "OMP_NUM_THREADS": "1"}.items():
+        made.setdefault(name, value)
     return made

@@ -15,18 +15,17 @@ from torchcheck.facts import UNKNOWN, Disk, Facts, System
 from torchcheck.install import installed
 from torchcheck.install.incoming import Incoming
 from torchcheck.install.preflight import Situation, judge, longest_path
+from torchcheck.live import system_of
 
 if TYPE_CHECKING:
     from torchcheck.target import Target
     from torchcheck.wheels.plan import Plan
 
-SYSTEMS = {"win32": "windows", "darwin": "macos"}
-
 
 def before(plan: Plan, target: Target, facts: Facts | None, installer: str) -> Situation:
     """Survey the target before anything is fetched."""
     site = target.paths["purelib"]
-    known = facts or Facts(system=System(os=SYSTEMS.get(sys.platform, "linux")), python=target.facts)  # type: ignore[arg-type]
+    known = facts or Facts(system=System(os=system_of(sys.platform)), python=target.facts)  # type: ignore[arg-type]
     there = installed.read(target.paths, installed.FAMILY)
     free = _free(site)
     return Situation(
@@ -83,12 +82,12 @@ def _free(site: str) -> int | None:
 
 def holders(folders: Iterable[str]) -> tuple[str, ...]:
     """Name the processes that have loaded libraries below `folders`; what may not be asked is passed over."""
-    import psutil
-
     inside = tuple(os.path.normcase(os.path.realpath(folder)) + os.sep for folder in folders)
     found: list[str] = []
     if sys.platform == "darwin" or not inside:  # macOS does not tell
         return ()
+    import psutil
+
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error, OSError):
             maps = process.memory_maps(grouped=True)

@@ -23,13 +23,13 @@ TRANSLATED: dict[str, tuple[str, ...]] = {"--pre": ("--prerelease=allow",), "--n
 """What `pip install` and `uv pip install` say differently."""
 
 
-def program() -> str:
+def program(platform: str = sys.platform) -> str:
     """Find uv: beside our own interpreter, on the PATH (never in the current folder), or where its installer puts it.
 
     Raises:
         UsageError: there is none.
     """
-    name = "uv.exe" if sys.platform == "win32" else "uv"
+    name = "uv.exe" if platform == "win32" else "uv"
     on_path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
     usual = [os.path.expanduser(os.path.join("~", *parts)) for parts in ((".local", "bin"), (".cargo", "bin"))]
     for folder in (os.path.dirname(sys.executable), *on_path, *usual):

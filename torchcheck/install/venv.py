@@ -21,9 +21,9 @@ MAKING = ".torchcheck-making"
 LIBRARIES = ("lib/python*", "Lib")
 
 
-def python_of(folder: str) -> str:
+def python_of(folder: str, platform: str = sys.platform) -> str:
     """Give the path of the interpreter in a virtual environment."""
-    inside = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
+    inside = ("Scripts", "python.exe") if platform == "win32" else ("bin", "python")
     return os.path.join(os.path.abspath(folder), *inside)
 
 

@@ -27,7 +27,12 @@ def present() -> dict[str, object]:
     code = manager.CM_Get_Device_ID_ListW("PCI", names, size, ENUMERATOR_AND_PRESENT)
     if code:
         return {"error": "failed", "detail": f"CM_Get_Device_ID_ListW gave {code}"}
-    return {"present": [name for name in "".join(names).split("\0") if name]}
+    return {"present": identifiers("".join(names))}
+
+
+def identifiers(text: str) -> list[str]:
+    """Take a list apart as Windows writes it (REG_MULTI_SZ): each ends with a NUL, the list with one more."""
+    return [name for name in text.split("\0") if name]
 
 
 if __name__ == "__main__":

@@ -169,11 +169,16 @@ def writable(folder):
     """Say whether a folder (or its nearest existing parent) may be written."""
     while folder and not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
-    if os.name != "nt":
-        return os.access(folder, os.W_OK)
+    # os.access knows only the read-only attribute of Windows, not its access rights.
+    return os.access(folder, os.W_OK) if os.name != "nt" else may_create(folder)
+
+
+def may_create(folder):
+    # type: (str) -> bool
+    """Say whether a file can be made in a folder, by making one that vanishes."""
     import tempfile
 
-    try:  # os.access knows only the read-only attribute of Windows, not its access rights
+    try:
         with tempfile.TemporaryFile(dir=folder):
             return True
     except (IOError, OSError):
@@ -205,8 +210,14 @@ def machine():
     # type: () -> str
     """Name the processor family; on Windows `platform` would ask WMI, which is slow and may hang."""
     if sys.platform == "win32":
-        return os.environ.get("PROCESSOR_ARCHITEW6432") or os.environ.get("PROCESSOR_ARCHITECTURE", "")
+        return processor(dict(os.environ))
     return os.uname()[4]
+
+
+def processor(environ):
+    # type: (dict[str, str]) -> str
+    """Name the processor family of a Windows; a 32-bit process has that of the machine in a variable of its own."""
+    return environ.get("PROCESSOR_ARCHITEW6432") or environ.get("PROCESSOR_ARCHITECTURE", "")
 
 
 def macos():

@@ -8,6 +8,7 @@ from typing import Any
 
 from torchcheck.facts import UNKNOWN, Torch
 from torchcheck.probes import Asked
+from torchcheck.verify.deaths import WINDOWS
 
 SIGNALS = {
     4: "illegal instruction",
@@ -17,7 +18,6 @@ SIGNALS = {
     9: "killed",
     11: "segmentation fault",
 }
-WINDOWS_EXCEPTIONS = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000135: "a DLL is missing"}
 
 
 def probe(asked: Asked) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def death(said: Mapping[str, Any]) -> str:
     number = code if isinstance(code, int) else 0
     name = (
         SIGNALS.get(-number if number < 0 else number - 128)
-        or WINDOWS_EXCEPTIONS.get(number)
+        or WINDOWS.get(number & 0xFFFFFFFF)
         or "ended without an answer"
     )
     lines = str(said.get("detail") or "").strip().splitlines()

@@ -16,7 +16,7 @@ class Death:
 
 
 # NTSTATUS values, from Microsoft's [MS-ERREF] 2.3.1.
-_WINDOWS = {
+WINDOWS = {
     0xC0000005: "access violation",
     0xC000001D: "illegal instruction",
     0xC0000017: "out of memory (STATUS_NO_MEMORY)",
@@ -49,12 +49,12 @@ def of_code(code: int | None) -> Death:
     """Name the end of a process by its exit code as `subprocess` has it: negative for a signal, None for unknown."""
     if code is None:
         return Death("crash", "the process closed its channel and did not end")
-    if code < 0:
+    if -128 < code < 0:  # beyond, it is a status of Windows that somebody took for a signed number
         name = _signal_name(-code)
         return Death("crash", f"the process died of {name} ({_SIGNALS.get(name, 'signal')})", _HINTS.get(name))
     status = code & 0xFFFFFFFF
-    if status in _WINDOWS or status >= 0xC0000000:
-        return Death("crash", f"the process died of 0x{status:08X} ({_WINDOWS.get(status, 'unhandled exception')})")
+    if status in WINDOWS or status >= 0xC0000000:
+        return Death("crash", f"the process died of 0x{status:08X} ({WINDOWS.get(status, 'unhandled exception')})")
     return Death("crash", f"the process left in mid-check with exit code {code}")
 
 

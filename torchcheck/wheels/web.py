@@ -155,19 +155,24 @@ class Web:
 
     def _context(self) -> ssl.SSLContext:
         bundle = next((os.environ[name] for name in CERTIFICATES if os.environ.get(name)), None)
-        bundle = os.environ.get("PIP_CERT") or self.pip.get("cert") or bundle
-        found = Path(bundle) if bundle else None
-        if found is None and sys.platform == "darwin" and not ssl.get_default_verify_paths().cafile:
-            found = Path("/etc/ssl/cert.pem")  # python.org's Python for macOS comes without certificates
-        if found is None or not found.exists():
+        named = os.environ.get("PIP_CERT") or self.pip.get("cert") or bundle
+        where = certificates(named, sys.platform, ssl.get_default_verify_paths().cafile)
+        if where is None or not Path(where).exists():
             context = ssl.create_default_context()
         else:
-            where = str(found)
-            folder = found.is_dir()
+            folder = Path(where).is_dir()
             context = ssl.create_default_context(cafile=None if folder else where, capath=where if folder else None)
         if client := os.environ.get("PIP_CLIENT_CERT") or self.pip.get("client-cert"):
             context.load_cert_chain(client)
         return context
+
+
+def certificates(named: str | None, platform: str, usual: str | None) -> str | None:
+    """Say which certificates to trust: those that are named, else Python's `usual` ones (None).
+
+    python.org's Python for macOS comes without any; the system has a file of them.
+    """
+    return named or ("/etc/ssl/cert.pem" if platform == "darwin" and not usual else None)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
