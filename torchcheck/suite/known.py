@@ -69,6 +69,14 @@ DEFECTS: tuple[Defect, ...] = (
         what="gradient by input 0, weights *",
     ),
     Defect(
+        "upstream.gelu.arrives",
+        "the gradient of GELU on the CPU reads a gradient laid out otherwise than its input as if it were dense",
+        "use torch 2.4 or later, or gelu(x).contiguous() where what follows is a transpose or channels last",
+        fixed="2.4",
+        devices=("cpu",),
+        what="gradient by input 0, coming *",
+    ),
+    Defect(
         "normalisation.single_element",
         "LayerNorm over a single element gives its weight a gradient of rounding noise where there is none",
         "leave the weight out (elementwise_affine=False): over one element it does nothing",
@@ -201,6 +209,18 @@ DEFECTS: tuple[Defect, ...] = (
         dtypes=("bfloat16",),
         devices=("cpu",),
         what="dot of *",
+    ),
+    *(
+        Defect(
+            "accumulation.sums.widens",
+            "norms of half precision on the CPU, and bfloat16 sums over several dims, were added up in half precision",
+            "use torch 2.4 or later, or take them in float32",
+            fixed="2.4",
+            dtypes=("bfloat16", "float16"),
+            devices=("cpu",),
+            what=what,
+        )
+        for what in ("vector_norm*", "pairwise_distance", "sum over two dims")
     ),
     Defect(
         "reductions.constants",
