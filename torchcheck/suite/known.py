@@ -139,6 +139,13 @@ DEFECTS: tuple[Defect, ...] = (
         what="fused, *",
     ),
     Defect(
+        "optimizers.sgd.attendance",
+        "fused SGD with momentum raises where a parameter has its first gradient later than others (unfrozen layers)",
+        "leave out fused=True, or put layers that are unfrozen later into a parameter group of their own",
+        since="2.4",
+        what="fused: a step in which some have a gradient for the first time*",
+    ),
+    Defect(
         "optimizers.*.layouts",
         "fused optimizers on the CPU go through memory without looking at strides: where a gradient is laid out"
         " otherwise than its parameter, or a parameter has gaps, lanes get each other's gradients",

@@ -1,4 +1,4 @@
-"""What holds the numbers is nothing to an optimizer: complex parameters, images, long vectors, rates in tensors."""
+"""What holds the numbers is nothing to an optimizer: complex parameters, images, long vectors."""
 
 from __future__ import annotations
 
@@ -128,35 +128,3 @@ def twins(context: Context, row: Optimizer) -> None:
         context.close(trajectory.lanes(context, copies), trajectory.lanes(context, params), bound=8.0, what="twins")
     else:
         context.exact(trajectory.lanes(context, copies), trajectory.lanes(context, params), what="twins after loading")
-
-
-@check(oracle="the same rates as numbers", dtypes=("float32",), each=OPTIMIZERS, needs=_needs)
-def moving_rate(context: Context, row: Optimizer) -> None:
-    """A rate in a tensor that is changed in place, or replaced, counts in {row}'s next step."""
-    if row.cls == "SGD" or trajectory.lacking(context, row.cls, ["foreach"]):
-        kinds: tuple[Mapping[str, Any], ...] = ({},)
-    else:
-        kinds = ({"foreach": False},)
-    given = trajectory.problem(context, 4, (("plain", (19,)),), scales=((-1, 0),))
-    gradients = trajectory.gradients(context, given)
-    options = {k: v for k, v in row.options[1].items() if not trajectory.lacking(context, row.cls, [k])}
-    for flags in kinds:
-        ends = []
-        for tensor in (False, True):
-            params = trajectory.tensors(context, given, given.start, grad=True)
-            first = context.tensor(0.5) if tensor else 0.5
-            try:
-                optimizer = trajectory.build(context, row.cls, params, {**options, **flags, "lr": first})
-            except (ValueError, TypeError) as error:
-                context.skip(f"this torch's {row.cls} takes no rate in a tensor: {error}")
-            for t, _ in enumerate(trajectory.walk(optimizer, params, gradients)):
-                group = optimizer.param_groups[0]
-                if t == 1:
-                    group["lr"] = context.tensor(0.0625) if tensor else 0.0625
-                elif tensor:
-                    group["lr"].fill_(0.125 + t / 8)
-                else:
-                    group["lr"] = 0.125 + t / 8
-            ends.append(trajectory.lanes(context, params))
-        # Rates are dyadic; what is computed from them may be rounded in another order, a few times a step.
-        context.close(ends[1], ends[0], bound=64.0, cancel=4.0, what="parameters after four steps")
