@@ -7,3 +7,4 @@ from . import formulas as formulas
 from . import joint as joint
 from . import lifecycle as lifecycle
 from . import listing as listing
+from . import memory as memory
