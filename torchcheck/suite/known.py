@@ -77,6 +77,16 @@ DEFECTS: tuple[Defect, ...] = (
         what="gradient by input 0, coming *",
     ),
     Defect(
+        "offsets.norms",
+        "group normalisation of a channels-last image on the CPU takes the mean of squares less the square of the mean"
+        " for the variance, which has no digit left where the mean is a thousand times the deviation",
+        "use .contiguous() before a GroupNorm whose input may lie far from zero",
+        link="https://github.com/pytorch/pytorch/issues/54293",
+        dtypes=("float64", "float32"),
+        devices=("cpu",),
+        what="*group_norm, channels last",
+    ),
+    Defect(
         "normalisation.single_element",
         "LayerNorm over a single element gives its weight a gradient of rounding noise where there is none",
         "leave the weight out (elementwise_affine=False): over one element it does nothing",
@@ -228,6 +238,32 @@ DEFECTS: tuple[Defect, ...] = (
             what=what,
         )
         for what in ("vector_norm*", "pairwise_distance", "sum over two dims")
+    ),
+    Defect(
+        "offsets.norms",
+        "the gradient of group normalisation without weights was NaN or noise for bfloat16 on the CPU",
+        "use torch 2.4 or later, or give it weights",
+        fixed="2.4",
+        dtypes=("bfloat16",),
+        devices=("cpu",),
+        what="gradient of group_norm*",
+    ),
+    Defect(
+        "offsets.neighbours",
+        "the magnitude of complex numbers on the CPU overflowed and underflowed with the squares of their parts",
+        "use torch 2.4 or later, or scale complex numbers before abs",
+        fixed="2.4",
+        devices=("cpu",),
+        what="magnitude of complex numbers *",
+    ),
+    Defect(
+        "offsets.moments",
+        "the mean of float16 numbers on the CPU was infinite where their sum overflows",
+        "use torch 2.4 or later, or take the mean in float32",
+        fixed="2.4",
+        dtypes=("float16",),
+        devices=("cpu",),
+        what="mean of columns",
     ),
     Defect(
         "reductions.constants",
