@@ -29,6 +29,7 @@ COMPILING = (
     *(f"graphs.{name}" for name in ("draws_again", "*segment*", "transformed_functions")),
     "promises.cyclic_scales",
     "promises.recomputed_autocast",
+    "transforms",
     "wrappers.segments",
 )
 """Checks whose first call makes torch import its compiler (0.5 s, in which nothing is compiled), as optimizers do."""
