@@ -17,7 +17,7 @@ from torchcheck.report.document import cleaned
 from torchcheck.report.matrix import Matrix, Row, matrix
 from torchcheck.report.pictures import Figures, Line, Picture, errors, pictures
 from torchcheck.report.render.charts import COLOURS, Curve, finite, lines
-from torchcheck.report.render.markdown import URL, flatten
+from torchcheck.report.render.markdown import URL, rows
 from torchcheck.report.tally import BAD, tally, topics
 
 Data = Mapping[str, Any]
@@ -47,13 +47,13 @@ def _page(data: Data, figures: Figures) -> str:
     environment.filters.update(figure=_figure, seconds=_seconds, linked=_linked)
     data, figures = cleaned(data), cleaned(figures)
     script = _source(loader, environment, "page.js")
-    facts = {section: list(flatten(members)) for section, members in data["facts"].items()}
+    facts = {section: list(rows(members)) for section, members in data["facts"].items()}
     return environment.get_template("page.html").render(
         version=__version__,
         style=Markup(_source(loader, environment, "page.css")),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        facts={section: rows for section, rows in facts.items() if rows},
+        facts={section: shown for section, shown in facts.items() if shown},
         diagnoses=data["diagnoses"],
         headline=_headline(data),
         verify=data["verify"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from torchcheck.report.document import printable
@@ -11,6 +12,8 @@ from torchcheck.report.tally import BAD, tally, topics
 
 Data = Mapping[str, Any]
 EMPTY = "(empty)"
+ROWS = 1000
+"""So many facts of one section are shown; the largest of real machines has some hundreds of packages."""
 ESCAPES = {ord(char): "\\" + char for char in "\\`*_[]#|~$"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
 # A name after @ would call somebody to the issue; a space of no width keeps it from that.
 ESCAPES |= {ord("@"): "@&#8203;"}
@@ -112,10 +115,18 @@ def _facts(facts: Data) -> Iterator[str]:
         yield ""
         yield "| | |"
         yield "|---|---|"
-        for name, value in flatten(members, "" if isinstance(members, Mapping) else section):
+        for name, value in rows(members, "" if isinstance(members, Mapping) else section):
             yield f"| {text(name)} | {code(value)} |"
         yield ""
     yield "</details>"
+
+
+def rows(members: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Give the pairs of a section that are shown: a file from elsewhere may hold a million, to lay out for minutes."""
+    found = flatten(members, prefix)
+    yield from islice(found, ROWS)
+    if left := sum(1 for _ in found):
+        yield "…", f"{left} more, which --json shows"
 
 
 def flatten(members: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from torchcheck.report.render.markdown import flatten, plain
+from torchcheck.report.render.markdown import plain, rows
 from torchcheck.report.render.terminal.elements import Data, Line, Paste, count, heading, indented, pairs
 from torchcheck.report.render.terminal.verified import verify
 
@@ -50,7 +50,7 @@ def report(data: Data, verbose: bool = False) -> Iterator[Shown]:
     """Show facts, diagnoses and the verification of a report."""
     for section, members in data["facts"].items():
         yield heading(section)
-        yield indented([pairs(flatten(members))])
+        yield indented([pairs(rows(members))])
     yield heading("diagnoses")
     yield from doctor(data, verbose)
     if data["verify"]:
