@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import functools
 import math
-import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..compare import FORMATS
-from ..context import Context
-from ..oracles import schedules as oracle
-from ..registry import check
+from ...compare import FORMATS
+from ...context import Context
+from ...oracles import schedules as oracle
+from ...registry import check
 
 BASES = (0.1, 0.03)
 U = FORMATS["float64"].u
@@ -220,10 +219,57 @@ SCHEDULES = (
         ),
     ),
     Schedule(
+        "sequential_restarts",
+        "SequentialLR",
+        lambda m, o: m.SequentialLR(
+            o,
+            [m.LinearLR(o, start_factor=0.1, total_iters=4), m.CosineAnnealingWarmRestarts(o, 3, T_mult=2)],
+            [4],
+        ),
+        lambda t, b, _: oracle.linear(t, b, 0.1, 1.0, 4) if t < 4 else oracle.restarts(t - 4, b, 3, 2),
+    ),
+    Schedule(
+        "sequential_steps",
+        "SequentialLR",
+        lambda m, o: m.SequentialLR(
+            o,
+            [
+                m.ConstantLR(o, factor=0.1, total_iters=99),
+                m.MultiStepLR(o, [2, 5, 5], gamma=0.5),
+                m.LambdaLR(o, list(FACTORS)),
+                m.PolynomialLR(o, total_iters=5, power=2.0),
+            ],
+            [3, 10, 17],
+        ),
+        lambda t, b, g: (
+            oracle.constant(t, b, 0.1, 99)
+            if t < 3
+            else oracle.multistep(t - 3, b, (2, 5, 5), 0.5)
+            if t < 10
+            else b * FACTORS[g](t - 10)
+            if t < 17
+            else oracle.polynomial(t - 17, b, 5, 2.0)
+        ),
+    ),
+    Schedule(
         "chained",
         "ChainedScheduler",
         lambda m, o: m.ChainedScheduler([m.ConstantLR(o, factor=0.1, total_iters=3), m.ExponentialLR(o, 0.9)]),
         lambda t, b, _: oracle.constant(t, 1.0, 0.1, 3) * oracle.exponential(t, b, 0.9),
+    ),
+    Schedule(
+        "chained_three",
+        "ChainedScheduler",
+        lambda m, o: m.ChainedScheduler(
+            [
+                m.LinearLR(o, start_factor=0.25, total_iters=4),
+                m.MultiStepLR(o, [6, 9], gamma=0.3),
+                m.ExponentialLR(o, 0.95),
+            ]
+        ),
+        lambda t, b, _: (
+            oracle.linear(t, 1.0, 0.25, 1.0, 4) * oracle.multistep(t, 1.0, (6, 9), 0.3) * oracle.exponential(t, b, 0.95)
+        ),
     ),
     Schedule(
         "chained_order",
@@ -246,8 +292,6 @@ SCHEDULES = (
 )
 # Public names of `torch.optim.lr_scheduler` that have no row above, and why.
 NOT_COVERED = {"LRScheduler": "the base class of the others, without a schedule of its own"}
-# One of each way that a rate is written: from the base, by a factor, between bounds, on a metric, by a child.
-TENSORS = ("lambda", "exponential", "cosine", "one_cycle", "plateau", "sequential")
 # Those that a user builds with `last_epoch` when the scheduler itself was not saved.
 # A cosine with restarts forgets its place in the cycle, and the composite ones take no `last_epoch`.
 RESTARTABLE = (
@@ -378,54 +422,6 @@ def follows(context: Context, row: Schedule) -> None:
     context.exact(others, [others[0]] * len(others), what="second betas, which no schedule moves")
     if last:  # a plateau had none before torch 2.2
         context.exact(last, rates[-len(last) :], what="get_last_lr against the rates of the groups")
-
-
-@check(
-    oracle="the schedule that was not interrupted, and its closed form", devices="once", each=SCHEDULES, needs=_needs
-)
-def resumes(context: Context, row: Schedule) -> None:
-    """Scheduler {row}, saved in the middle and loaded into a fresh one, goes on bit for bit as if never interrupted."""
-    half = row.steps * 2 // 3
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        one, other = Training(context, row), Training(context, row)
-        for t in range(1, half + 1):
-            one.displace(context)
-            one.advance(t)
-        saved = pickle.loads(pickle.dumps((one.scheduler.state_dict(), one.optimizer.state_dict())))  # noqa: S301 - ours
-        other.scheduler.load_state_dict(saved[0])
-        other.optimizer.load_state_dict(saved[1])
-        went: list[list[float]] = []
-        resumed: list[list[float]] = []
-        for t in range(half + 1, row.steps + 1):
-            for training, kept in ((one, went), (other, resumed)):
-                training.displace(context)
-                training.advance(t)
-                kept.append([*training.rates, *(training.momenta if row.momentum else [])])
-    context.exact(resumed, went, what=f"rates after resuming at step {half}")
-    want = [row.rate(t, BASES[1], 1) for t in range(half + 1, row.steps + 1)]
-    _compare(context, [rates[1] for rates in resumed], want, BASES[1], "rate of group 1 after resuming")
-
-
-@check(
-    oracle="closed form of the schedule",
-    devices="once",
-    each=[row for row in SCHEDULES if row.name in TENSORS],
-    needs=_needs,
-)
-def tensor_rate(context: Context, row: Schedule) -> None:
-    """Scheduler {row} sets the same rates when the optimizer holds them as tensors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        training = Training(context, row, tensor=True)
-        rates = [training.rates]
-        for t in range(1, row.steps + 1):
-            training.displace(context)
-            training.advance(t)
-            rates.append(training.rates)
-    for group, base in enumerate(BASES):
-        want = [row.rate(t, base, group) for t in range(row.steps + 1)]
-        _compare(context, [rate[group] for rate in rates], want, base, f"rate of group {group} after each step")
 
 
 @check(
