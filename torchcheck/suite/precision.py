@@ -7,7 +7,8 @@ two generations of switches: `fp32_precision` (2.9 and later) and the `allow_tf3
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Owner below torch.backends, attribute, value that means IEEE float32. Convolutions and RNNs in cuDNN default to TF32.
@@ -56,10 +57,27 @@ def full(torch: Any) -> Iterator[None]:
     """Compute float32 in float32 inside the block; afterwards everything is as it was."""
     switches = _switches(torch)
     before = [getattr(owner, attribute) for _, owner, attribute, _ in switches]
+    older = _older(torch)
     try:
+        for call, value, _ in older:
+            call(value)
         for _, owner, attribute, value in switches:
             setattr(owner, attribute, value)
         yield
     finally:
+        for call, _, value in older:
+            call(value)
         for (_, owner, attribute, _), value in zip(switches, before):
             setattr(owner, attribute, value)
+
+
+def _older(torch: Any) -> list[tuple[Callable[[Any], None], Any, Any]]:
+    """Give (setter, value for IEEE, value now) of the older switches: who reads them inside would raise otherwise."""
+    found: list[tuple[Callable[[Any], None], Any, Any]] = []
+    # A user who set the two generations apart meets the RuntimeError already; then only the new ones are set.
+    with contextlib.suppress(RuntimeError):
+        found.append((torch.set_float32_matmul_precision, "highest", torch.get_float32_matmul_precision()))
+    with contextlib.suppress(RuntimeError):
+        cudnn = torch.backends.cudnn
+        found.append((functools.partial(setattr, cudnn, "allow_tf32"), False, cudnn.allow_tf32))
+    return found

@@ -46,6 +46,7 @@ class Check:
         needs: names of modules, or dotted attributes of torch (`torch.optim.Muon`), without which it is skipped.
         timeout: seconds of its own, when the general limit is too short; else None.
         more: dtype names that it is repeated for at the full level alone.
+        lax: float32 stays as the user set it (TF32, bfloat16); other checks compute it in full on accelerators.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Check:
     needs: tuple[str, ...]
     timeout: float | None
     more: tuple[str, ...] = ()
+    lax: bool = False
 
 
 _checks: dict[str, Check] = {}
@@ -73,6 +75,7 @@ def check(
     each: Iterable[Row] | Mapping[str, Any] | None = None,
     timeout: float | None = None,
     more: Iterable[str] = (),
+    lax: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a check; with `each`, as one check for every row of a table.
 
@@ -87,6 +90,7 @@ def check(
         each: rows with a `name`, or a mapping of name to row.
         timeout: seconds of its own.
         more: dtype names that only the full level repeats it for.
+        lax: leave float32 in the precision that the user allowed, also on an accelerator.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -109,6 +113,7 @@ def check(
                 wanted,
                 timeout,
                 tuple(more),
+                lax,
             )
         return function
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import random
@@ -11,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import known
+from . import known, precision
 from .context import Context, Skip
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _outcome(item: Item, context: Context) -> Result:
             return {"status": "skip", "detail": lacking}
         _settle(context)
     try:
-        item.check.run(context)
+        with _precision(item, context):
+            item.check.run(context)
     except Skip as skip:
         # What was compared before the check gave up still counts when it was wrong.
         if not any(not comparison.ok for comparison in context.comparisons):
@@ -159,6 +161,13 @@ def _settle(context: Context) -> None:
     ):
         if hasattr(owner, call):
             getattr(owner, call)(argument)
+
+
+def _precision(item: Item, context: Context) -> contextlib.AbstractContextManager[None]:
+    """Compute float32 in float32 where an accelerator's libraries do not by default: cuDNN's convolutions take TF32."""
+    if item.device == "cpu" or item.check.lax or not hasattr(context.torch, "backends"):
+        return contextlib.nullcontext()
+    return precision.full(context.torch)
 
 
 def _judge(item: Item, context: Context) -> Result:
