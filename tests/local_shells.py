@@ -12,7 +12,7 @@ import pytest
 LABEL = re.compile(r"^(?:or\b[^:]*|(?:Linux|Windows|macOS|Linux, macOS)): ?")
 PYTHON = ("device = ", "DataLoader(")
 PROSE = re.compile(r"^(?:or [^:]*$|https?://)")
-COMMAND = re.compile(r"^(?:[a-z./~\"$]|& |[A-Z_]+=|[A-Z]:\\|Remove-Item |[A-Z]\w+\.exe)")
+COMMAND = re.compile(r"^(?:[a-z./~\"$]|& |[A-Z_]+=|[A-Z]:\\|Re(?:move|name)-Item |[A-Z]\w+\.exe)")
 UNIX_ONLY = re.compile(r"^(?:sudo|export|unset|apt|brew|grep|which|df|rm|env -u|ls|source)\b|[A-Z]+=\S+ \w|/dev/null")
 QUOTED = re.compile(r"`([^`\n]+)`")
 PROGRAM = re.compile(r'^(?:& )?(?:"[^"]+"|\S+) \S')
@@ -97,7 +97,7 @@ def cmd_refuses(command: str) -> str:
         return f"a bare {found[0]}"
     if found := re.search(r"%[^%\s]+%", command):
         return f"{found[0]} is a variable"
-    if found := re.search(r"\$env:|^Remove-Item|^& ", outside):
+    if found := re.search(r"\$env:|^Re(?:move|name)-Item|^& ", outside):
         return f"{found[0]} is PowerShell's"
     if UNIX_ONLY.search(unquoted(command)):
         return "a line for sh"

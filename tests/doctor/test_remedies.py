@@ -71,6 +71,21 @@ def test_variables_are_unset_as_the_shell_does_it(system, shell, line):
     assert fix(facts, "RuntimeError: No CUDA GPUs are available", shell)[0] == line
 
 
+@pytest.mark.parametrize(
+    ("system", "shell", "path", "line"),
+    [
+        ("linux", "", "/home/u/torch.py", "mv /home/u/torch.py /home/u/torch_renamed.py"),
+        ("linux", "", "/home/u/a b/$x/random.py", "mv '/home/u/a b/$x/random.py' '/home/u/a b/$x/random_renamed.py'"),
+        ("windows", "", "C:\\my work\\json.py", 'Rename-Item -LiteralPath "C:\\my work\\json.py" json_renamed.py'),
+        ("windows", "cmd", "C:\\my work\\json.py", 'ren "C:\\my work\\json.py" json_renamed.py'),
+    ],
+)
+def test_a_file_that_hides_a_module_is_renamed(system, shell, path, line):
+    log = f"AttributeError: module 'x' has no attribute 'y' (consider renaming '{path}' if it has the same name as a"
+    found = diagnose(from_json({"system": {"os": system}}), f"{log} library you intended to import)", shell=shell)[0]
+    assert (found.code, found.fix[0]) == ("file-shadowing", line)
+
+
 def test_an_old_card_gets_the_last_build_that_has_its_kernels():
     facts = {
         "system": {"os": "linux", "machine": "x86_64"},

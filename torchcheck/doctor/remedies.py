@@ -14,6 +14,7 @@ stands alone, and the first step is a command wherever there is one. Steps are t
     {from_index}   ` --index-url …` of that index; nothing where it cannot be told
     {pair NAME}    the companion NAME that belongs to the installed torch, as a requirement
     {set A=B}      set an environment variable;  {unset A}: remove it
+    {rename PATH}  give a file of Python another name
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class Remedies:
         return f"{NAMES[name]}: {text}" if text else ""
 
     def _value(self, name: str, argument: str) -> str | None:
-        if name in {"set", "unset"}:
-            return self._set(argument) if name == "set" else self._unset(argument)
+        if name in {"set", "unset", "rename"}:
+            return {"set": self._set, "unset": self._unset, "rename": self._rename}[name](argument)
         if name == "pair":
             from torchcheck.doctor.advice import companion
 
@@ -206,6 +207,17 @@ class Remedies:
         if self._shell == "cmd":
             return f"set {name}={value}"
         return f"export {name}={value}"
+
+    def _rename(self, path: str) -> str:
+        folder, name = re.fullmatch(r"(.*[\\/])?(.*)", path, re.DOTALL).groups("")  # type: ignore[union-attr]
+        new = f"{name.removesuffix('.py')}_renamed.py"
+        old = shells.quote(path, self._shell)
+        verb = {"powershell": "Rename-Item -LiteralPath", "cmd": "ren"}.get(self._shell)
+        return (
+            f"{verb} {old} {shells.quote(new, self._shell)}"
+            if verb
+            else (f"mv {old} {shells.quote(folder + new, self._shell)}")
+        )
 
     def _unset(self, name: str) -> str:
         return {"powershell": f"$env:{name} = $null", "cmd": f"set {name}="}.get(self._shell, f"unset {name}")

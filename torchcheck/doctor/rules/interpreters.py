@@ -160,6 +160,7 @@ def file_shadowing(e: Evidence) -> Iterator[Finding]:
             "file-shadowing",
             Weight.PROVEN,
             (f"torch is {file}, which is not in site-packages.",),
+            _rename(file) if re.search(r"[\\/]torch\.py$", file) else (),
             from_log=bool(e.log.text),
         )
     match = e.search(
@@ -253,8 +254,25 @@ def own_frame(e: Evidence) -> Iterator[Finding]:
     for frame in FRAME.finditer(e.log.text) if failed else ():
         if frame[2] in TAKEN and not OF_PYTHON.search(frame[1]) and f"'{frame[2]}" in e.log.text:
             seen = (f"The traceback goes through {frame[1]}, which hides the module {frame[2]}.",)
-            yield Finding("file-shadowing", Weight.DECISIVE + 1, seen, from_log=True)
+            yield Finding("file-shadowing", Weight.DECISIVE + 1, seen, _rename(frame[1]), from_log=True)
             return
+
+
+@rule
+def named_file(e: Evidence) -> Iterator[Finding]:
+    """Python itself names the file that hides a module."""
+    match = e.search(r"consider renaming '([^'\n]{1,300}\.py)'|circular import\) \(([^()\n]{1,300}\.py)\)")
+    path = (match[1] or match[2]) if match else ""
+    name = re.split(r"[\\/]", path)[-1].removesuffix(".py")
+    if match and not OF_PYTHON.search(path) and (match[1] or name in TAKEN):
+        yield Finding("file-shadowing", Weight.LIKELY, (e.quote(match),), _rename(path), from_log=True)
+
+
+def _rename(path: str) -> tuple[str, ...]:
+    """Give the steps that end the shadow of a file; a name that no placeholder can carry is left to the usual ones."""
+    if re.search(r"[{}]", path):
+        return ()
+    return (f"{{rename {path}}}   (and import it by that name)", "Delete the __pycache__ beside it.")
 
 
 COMMON = {
