@@ -27,14 +27,20 @@ def _has(owner: Any, attribute: str) -> bool:
         return False
 
 
+def _owner(torch: Any, path: str) -> Any:
+    """Give what holds a switch, None where this torch has no such thing."""
+    owner = torch.backends
+    for part in path.split("."):
+        owner = getattr(owner, part, None)
+    return owner
+
+
 def _switches(torch: Any) -> list[tuple[str, Any, str, Any]]:
     """Find (name, owner, attribute, value for IEEE) of what this torch has."""
-    table = NEW if _has(torch.backends.cuda.matmul, "fp32_precision") else OLD
+    table = NEW if _has(_owner(torch, "cuda.matmul"), "fp32_precision") else OLD
     found = []
     for path, attribute, value in table:
-        owner = torch.backends
-        for part in path.split("."):
-            owner = getattr(owner, part, None)
+        owner = _owner(torch, path)
         if owner is not None and _has(owner, attribute):
             found.append((f"torch.backends.{path}.{attribute}", owner, attribute, value))
     return found
@@ -75,9 +81,9 @@ def _older(torch: Any) -> list[tuple[Callable[[Any], None], Any, Any]]:
     """Give (setter, value for IEEE, value now) of the older switches: who reads them inside would raise otherwise."""
     found: list[tuple[Callable[[Any], None], Any, Any]] = []
     # A user who set the two generations apart meets the RuntimeError already; then only the new ones are set.
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, AttributeError):
         found.append((torch.set_float32_matmul_precision, "highest", torch.get_float32_matmul_precision()))
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, AttributeError):
         cudnn = torch.backends.cudnn
         found.append((functools.partial(setattr, cudnn, "allow_tf32"), False, cudnn.allow_tf32))
     return found
