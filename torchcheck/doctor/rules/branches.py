@@ -51,7 +51,8 @@ def _install(e: Evidence, branch: int) -> tuple[str, ...]:
     """Give the steps to the newest driver of a branch, where this process's driver comes from."""
     if e.container or e.wsl:
         place = "In Windows" if e.wsl else "On the HOST"
-        return (f"{place}: install the newest NVIDIA driver of the {branch} branch, in place of the newer one.",)
+        then = ", then `wsl --shutdown`" if e.wsl else ""
+        return (f"{place}: install the newest NVIDIA driver of the {branch} branch, in place of the newer one{then}.",)
     if e.windows:
         return (ANEW.format(branch),)
     return (PROPRIETARY.format(branch, branch), f"nvidia-smi   (to see that the {branch} driver runs)")
@@ -64,10 +65,11 @@ def refused(e: Evidence) -> Iterator[Finding]:
     if not match:
         return
     last, have = gpus.last_driver(gpus.compute_capability(match[1], None)), int(match[2])
+    seen = (e.quote(match), f"The kernel module of driver {have} does not serve the GPU {match[1]}.")
     if last and have > last:
-        yield _dropped(e, last, Weight.DECISIVE + 1, (e.quote(match),))
+        yield _dropped(e, last, Weight.DECISIVE + 1, seen)
     else:
-        yield Finding("driver-too-old", Weight.DECISIVE + 1, (e.quote(match),), NEWEST, UNKNOWN_YET, from_log=True)
+        yield Finding("driver-too-old", Weight.DECISIVE + 1, seen, NEWEST, UNKNOWN_YET, from_log=True)
 
 
 @rule
