@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from local_index import CERTIFICATE, LocalIndex
@@ -19,6 +20,8 @@ from torchcheck.facts import Facts, from_json, to_json
 from torchcheck.wheels import offers as wheels_offers
 from torchcheck.wheels.offers import collect, remembered
 from torchcheck.wheels.plan import Plan, Request, plan
+from torchcheck.wheels.trouble import WebError
+from torchcheck.wheels.web import Web
 
 LINUX = {"system": {"os": "linux", "machine": "x86_64", "libc": "glibc 2.39"}}
 HERE: dict[str, Any] = {"python": "cp312", "platform": "manylinux_2_28_x86_64"}
@@ -186,6 +189,18 @@ def test_each_failure_of_an_index_says_what_it_is(mirror, pattern, kind, value, 
     assert words in caught.value.message
     assert index.root in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_refusing_answer_is_closed(mirror, status) -> None:
+    index, _ = mirror  # Python 3.14 and later warn of an answer that is left open
+    index.fault("*", "status", status)
+    with pytest.raises(WebError) as caught:
+        Web(time.monotonic() + 5).get(index.root)
+    answer = caught.value.__cause__
+    assert isinstance(answer, HTTPError)
+    assert answer.code == status
+    assert answer.closed
 
 
 @pytest.mark.parametrize(("kind", "value"), [("drip", 40), ("delay", 30)])

@@ -117,6 +117,9 @@ class Web:
                 body = b"" if method == "HEAD" else self._read(answer, url)
                 found = answer.headers
                 return Page(answer.url, found.get("Content-Type", ""), body, {k.lower(): v for k, v in found.items()})
+        except urllib.error.HTTPError as error:
+            with error:  # an answer as well, which holds its connection until it is closed
+                raise failed(url, error) from error
         except (OSError, HTTPException, ValueError) as error:
             raise failed(url, error) from error
 
