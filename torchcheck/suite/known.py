@@ -249,6 +249,13 @@ DEFECTS: tuple[Defect, ...] = (
         what="gradient of group_norm*",
     ),
     Defect(
+        "pairs.masks",
+        "the fast path of MultiheadAttention (eval without gradients) took a padding mask of numbers for one of truths",
+        "use torch 2.4 or later, or give key_padding_mask as bool",
+        fixed="2.4",
+        what="*padding of numbers, eval under *",
+    ),
+    Defect(
         "offsets.neighbours",
         "the magnitude of complex numbers on the CPU overflowed and underflowed with the squares of their parts",
         "use torch 2.4 or later, or scale complex numbers before abs",
