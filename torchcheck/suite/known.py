@@ -250,10 +250,10 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "pairs.masks",
-        "the fast path of MultiheadAttention (eval without gradients) took a padding mask of numbers for one of truths",
-        "use torch 2.4 or later, or give key_padding_mask as bool",
+        "the fast path of MultiheadAttention (eval without gradients) took masks of numbers for masks of truths",
+        "use torch 2.4 or later, or give both masks as bool",
         fixed="2.4",
-        what="*padding of numbers, eval under *",
+        what="*of numbers*, eval under *",
     ),
     Defect(
         "offsets.neighbours",
