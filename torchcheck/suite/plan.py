@@ -22,7 +22,7 @@ COMPILING = (
     *(f"training.*.{name}" for name in ("trajectory", "learns", "resuming")),
     *(f"training.{name}" for name in ("accumulating", "amp_training", "closed_form", "compile_*", "copies")),
     *(f"training.{name}" for name in ("*data_parallel", "gradient_scaler", "modes", "same_seed", "scale_policy")),
-    *(f"training.{name}" for name in ("fused", "several", "state_dict")),
+    *(f"training.{name}" for name in ("fused", "several", "state_dict", "*.two_scaled")),
     "activations.softsign.double_backward",
     "autograd.checkpointing",
     "derivatives.function_transforms",

@@ -1,6 +1,7 @@
 """Training as a whole: what depth does to gradients, regularisation, convergence, precision, data and randomness."""
 
 from . import amp as amp
+from . import combined as combined
 from . import compiled as compiled
 from . import convergence as convergence
 from . import data as data
