@@ -29,6 +29,8 @@ LACKING = {
     "graphs.*segment*": "it has no autocast, which checkpoints look at",
     "graphs.versions": "its foreach functions do not count versions",
     "layer_options.hidden": "it has no nested tensors",
+    "states.changes": "its parameters are of its own class of tensors",
+    "states.loading": "likewise",
     "transforms.levels": "it has no forward mode",
     "transforms.products": "likewise",
     "wrappers.normed_weights": "the data of a tensor cannot be exchanged",
