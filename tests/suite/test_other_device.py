@@ -35,6 +35,7 @@ LACKING = {
     "transforms.products": "likewise",
     "wrappers.normed_weights": "the data of a tensor cannot be exchanged",
     "wrappers.rewrites": "likewise",
+    "pruning.*.prunes": "likewise",
     "wrappers.segments": "its process does not end in order after a backward pass inside another",
     "recurrent.*": "the fused cells have a kernel for CUDA and XPU alone",
     "devices.creation": "a backend in Python does not make tensors out of Python's numbers",

@@ -115,7 +115,7 @@ def prunes(context: Context, row: list[tuple[Call, list[float]]]) -> None:
     context.exact(layer.weight_orig.grad, [k * v for k, v in zip(kept, [2.0, 4.0, -2.0, 6.0] * 3)], what="gradient")
     optimizer.step()
     moved = [k * (w - 0.5 * v) for k, w, v in zip(kept, FLAT, [2.0, 4.0, -2.0, 6.0] * 3)]
-    ones = context.torch.eye(4, device=context.device)
+    ones = context.tensor([[float(i == j) for j in range(4)] for i in range(4)])
     for what, model in (("layer", layer), ("layer that loaded its state", twin)):
         out = model(ones) - model.bias
         context.exact(out.t(), moved, what=f"the {what} uses the weight that was stepped, under its mask")

@@ -107,3 +107,44 @@ def compile_training(context: Context) -> None:
     path, growth = solve(task)
     far = reach(context, task, path, growth)
     context.close(losses, path.losses[:-1], bound=1.0, floor=far, what="losses of the compiled model")
+
+
+@check(oracle="integers, exact", level="full", timeout=300, needs=("torch.compile",))
+def compile_mutations(context: Context) -> None:
+    """Compiled code writes back what it changes in place: inputs, views of them, buffers, running statistics."""
+    _need_compiler(context)
+    torch, nn = context.torch, context.torch.nn
+
+    class Counting(nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(2, momentum=0.5)
+            self.register_buffer("seen", torch.zeros(2))
+
+        def forward(self, x: Any) -> Any:
+            self.seen.add_(x.detach().sum(0))
+            return self.norm(x) + self.seen
+
+    model = Counting().to(context.device)
+    run = _compile(context, model)
+    # Each column has mean 4 and, of three numbers, variance 4; then mean 8 and variance 16.
+    for t, factor in enumerate((1.0, 2.0), 1):
+        x = context.tensor([[2.0 * factor, 6.0 * factor], [4.0 * factor] * 2, [6.0 * factor, 2.0 * factor]], grad=True)
+        run(x).sum().backward()
+        what = f"after call {t}"
+        context.exact(model.seen, [12.0, 36.0][t - 1 : t] * 2, what=f"a buffer that adds up, {what}")
+        context.close(model.norm.running_mean, [[2.0, 5.0][t - 1]] * 2, bound=8.0, what=f"running mean {what}")
+        context.close(model.norm.running_var, [[2.5, 9.25][t - 1]] * 2, bound=16.0, what=f"running variance {what}")
+        context.exact(model.norm.num_batches_tracked, [t], what=f"count of batches {what}")
+
+    def change(a: Any, b: Any) -> Any:
+        a.mul_(2)
+        b[1:].add_(1)
+        b.view(-1)[0] = 7
+        return a + b
+
+    a, b = context.tensor([1.0, 2.0, 3.0]), context.tensor([4.0, 5.0, 6.0])
+    for want in ([9.0, 10.0, 13.0], [11.0, 15.0, 20.0]):
+        context.exact(_compile(context, change)(a, b), want, what="what comes out of changed inputs")
+    context.exact(a, [4.0, 8.0, 12.0], what="an input that was changed")
+    context.exact(b, [7.0, 7.0, 8.0], what="an input whose views were changed")
