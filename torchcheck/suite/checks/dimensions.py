@@ -125,7 +125,7 @@ def _filled(context: Context, layer: Any, weight: Any, bias: Any) -> Any:
     return layer
 
 
-@check(oracle=BY_HAND, level="quick", dtypes=("float32",), each=DIMS)
+@check(oracle=BY_HAND, dtypes=("float32",), each=DIMS)
 @trajectory.unthreaded
 def convolutions(context: Context, dims: int) -> None:
     """Convolutions {row}, modules and function, take each option of each dim, in every padding mode."""
@@ -159,7 +159,7 @@ def convolutions(context: Context, dims: int) -> None:
         _judge(context, maps, size, calls, bias=bias)
 
 
-@check(oracle=BY_HAND, level="quick", dtypes=("float32",), each=DIMS)
+@check(oracle=BY_HAND, dtypes=("float32",), each=DIMS)
 @trajectory.unthreaded
 def transposed(context: Context, dims: int) -> None:
     """Transposed convolutions {row} take each option of each dim, output_padding and output_size too."""
@@ -188,7 +188,7 @@ def transposed(context: Context, dims: int) -> None:
     _judge(context, maps, (4, *small), calls, bias=bias)
 
 
-@check(oracle="the windows by hand, exact integers", level="quick", dtypes=("float32",), each=DIMS)
+@check(oracle="the windows by hand, exact integers", dtypes=("float32",), each=DIMS)
 @trajectory.unthreaded
 def pools(context: Context, dims: int) -> None:
     """Pooling modules {row} take each option of each dim, rounding up and counting padding or not."""
@@ -244,7 +244,7 @@ def pools(context: Context, dims: int) -> None:
     context.exact(output, [v if i in kept else 0.0 for i, v in enumerate(y)], what=f"MaxUnpool{dims}d, output_size")
 
 
-@check(oracle=BY_HAND, level="quick", dtypes=("float32",), each=DIMS)
+@check(oracle=BY_HAND, dtypes=("float32",), each=DIMS)
 @trajectory.unthreaded
 def resizes(context: Context, dims: int) -> None:
     """Padding and upsampling modules {row} take each side and each scale of each dim."""
@@ -290,7 +290,7 @@ def resizes(context: Context, dims: int) -> None:
             )
 
 
-@check(oracle="bookkeeping of positions, exact", level="quick", dtypes=("float32",))
+@check(oracle="bookkeeping of positions, exact", dtypes=("float32",))
 @trajectory.unthreaded
 def blocks(context: Context) -> None:
     """Unfold and Fold take kernel, dilation, padding and stride of each dim."""

@@ -19,7 +19,7 @@ C = [7.0, 8.0, 9.0]
 T = [list(column) for column in zip(*A)]
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32, needs=("torch.func.vmap",))
+@check(oracle=EXACT, dtypes=FLOAT32, needs=("torch.func.vmap",))
 @trajectory.unthreaded
 def dims(context: Context) -> None:
     """in_dims and out_dims of every form choose what is mapped and where it comes out; what does not fit is refused."""

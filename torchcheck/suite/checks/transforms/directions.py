@@ -126,7 +126,7 @@ def along(context: Context) -> None:
             context.exact(flat, expected, what=f"tangent of {what}, {name}")
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32, needs=("torch.func.vjp",))
+@check(oracle=EXACT, dtypes=FLOAT32, needs=("torch.func.vjp",))
 @trajectory.unthreaded
 def products(context: Context) -> None:
     """vjp, jvp and linearize take several arguments, outputs and structures, in every mode, and more than once."""
@@ -192,7 +192,7 @@ def linearized(context: Context) -> None:
         context.exact(push(s * k, t * k), [k * v for v in ahead], what=f"{k} times the direction")
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32)
+@check(oracle=EXACT, dtypes=FLOAT32)
 @trajectory.unthreaded
 def levels(context: Context) -> None:
     """Dual numbers end with their level, live through no_grad, views and modules, and meet reverse mode."""

@@ -45,7 +45,7 @@ def _named(context: Context, got: Any, right: list[list[float]], what: str) -> N
         context.exact(part, values, what=f"{what}, {i}")
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32, needs=("torch.func.grad",))
+@check(oracle=EXACT, dtypes=FLOAT32, needs=("torch.func.grad",))
 @trajectory.unthreaded
 def gradients(context: Context) -> None:
     """func.grad and grad_and_value take their arguments, structures and auxiliary results, nested and in every mode."""

@@ -28,7 +28,7 @@ def _layer(context: Context, w: list[list[float]]) -> Any:
     return layer
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32, needs=NEEDS)
+@check(oracle=EXACT, dtypes=FLOAT32, needs=NEEDS)
 @trajectory.unthreaded
 def calls(context: Context) -> None:
     """functional_call uses what it is given, in every form, and leaves the module as it was, also after an error."""
@@ -81,7 +81,7 @@ def calls(context: Context) -> None:
     context.exact(net(x), _product(W, _product(W, X)), what="the module after it was refused")
 
 
-@check(oracle=EXACT, level="quick", dtypes=FLOAT32, needs=NEEDS)
+@check(oracle=EXACT, dtypes=FLOAT32, needs=NEEDS)
 @trajectory.unthreaded
 def tied(context: Context) -> None:
     """Names of one shared parameter are replaced together, or not, as asked."""
