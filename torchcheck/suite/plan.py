@@ -25,10 +25,12 @@ COMPILING = (
     *(f"training.{name}" for name in ("fused", "several", "state_dict", "*.two_scaled")),
     "activations.softsign.double_backward",
     "autograd.checkpointing",
+    "constraints.*.orthogonal",
     "derivatives.function_transforms",
     *(f"graphs.{name}" for name in ("draws_again", "*segment*", "transformed_functions")),
     "promises.cyclic_scales",
     "promises.recomputed_autocast",
+    "pruning.*.prunes",
     "transforms",
     "wrappers.segments",
 )
