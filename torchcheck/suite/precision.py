@@ -78,12 +78,21 @@ def full(torch: Any) -> Iterator[None]:
 
 
 def _older(torch: Any) -> list[tuple[Callable[[Any], None], Any, Any]]:
-    """Give (setter, value for IEEE, value now) of the older switches: who reads them inside would raise otherwise."""
+    """Give (setter, strictest value, value now) of what goes along with the newer switches.
+
+    Whoever reads an older switch of float32 inside would raise otherwise; and cuBLAS may add up the parts of a half
+    precision product in half precision, which torch allows it by default.
+    """
     found: list[tuple[Callable[[Any], None], Any, Any]] = []
     # A user who set the two generations apart meets the RuntimeError already; then only the new ones are set.
     with contextlib.suppress(RuntimeError, AttributeError):
         found.append((torch.set_float32_matmul_precision, "highest", torch.get_float32_matmul_precision()))
-    with contextlib.suppress(RuntimeError, AttributeError):
-        cudnn = torch.backends.cudnn
-        found.append((functools.partial(setattr, cudnn, "allow_tf32"), False, cudnn.allow_tf32))
+    for path, attribute in (
+        ("cudnn", "allow_tf32"),
+        ("cuda.matmul", "allow_fp16_reduced_precision_reduction"),
+        ("cuda.matmul", "allow_bf16_reduced_precision_reduction"),
+    ):
+        owner = _owner(torch, path)
+        with contextlib.suppress(RuntimeError, AttributeError, AssertionError):
+            found.append((functools.partial(setattr, owner, attribute), False, getattr(owner, attribute)))
     return found
