@@ -161,3 +161,25 @@ def test_uv_is_told_which_environment():
     facts = {"system": {"os": "linux"}, "python": {"executable": "/env/bin/python", "pip": None}}
     fix = diagnose(from_json(facts), "ModuleNotFoundError: No module named 'sympy'")[0].fix
     assert fix[0].startswith("uv pip install --python /env/bin/python --force-reinstall")
+
+
+@pytest.mark.parametrize(
+    "log", ["", "ERROR: Could not find a version that satisfies the requirement torch (from versions: none)"]
+)
+def test_pypy_is_not_told_to_install_into_pypy(log):
+    python = {
+        "implementation": "pypy",
+        "version": "3.9.16",
+        "bits": 64,
+        "executable": "/usr/bin/pypy3",
+        "pip": "23.0.1",
+    }
+    facts = {
+        "system": {"os": "linux", "machine": "x86_64", "libc": "glibc 2.36"},
+        "python": python,
+        "torch": {"import": "missing"},
+    }
+    found = next(one for one in diagnose(from_json(facts), log) if one.code == "no-wheel-for-python")
+    assert re.fullmatch(r"uv venv --clear --python cpython3\.\d+ \.venv", found.fix[0])
+    assert found.fix[1] == "torchcheck install --python .venv"
+    assert not any("pypy" in step for step in found.fix)

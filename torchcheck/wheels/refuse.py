@@ -13,6 +13,7 @@ from torchcheck.wheels.request import without_password
 from torchcheck.wheels.rules import DEPTH, Situation, list_of
 
 Blocker = dict[str, str]
+IMPLEMENTATIONS = {"pypy": "PyPy", "graalpy": "GraalPy"}
 SYSTEMS = {"macos": "macOS", "windows": "Windows", "linux": "Linux"}
 
 
@@ -27,14 +28,15 @@ def gates(situation: Situation) -> list[Blocker]:
         found.append(_blocker("macos-rosetta-python", ROSETTA, ROSETTA_HINT))
     if python.bits == 32:
         text = "This Python is a 32-bit program, and torch has 64-bit wheels only."
-        found.append(_blocker("no-wheel-32bit-python", text, _python_hint(machine, "64-bit ")))
+        found.append(_blocker("no-wheel-32bit-python", text, _python_hint(machine, "64-bit Python")))
     if machine.musl:
         text = f"This system's C library is musl ({machine.facts.system.libc}), and no torch wheel is built for it."
         hint = "Use an image with glibc: `FROM python:3.13-slim` (Debian) in place of the one with `-alpine`."
         found.append(_blocker("no-wheel-musl", text, hint))
     if str(python.implementation or "cpython").lower() != "cpython":
-        text = f"This Python is {python.implementation}; torch has wheels for CPython only."
-        found.append(_blocker("no-wheel-for-python", text, _python_hint(machine, "CPython ")))
+        name = IMPLEMENTATIONS.get(str(python.implementation).lower(), python.implementation)
+        text = f"This Python is {name}; torch has wheels for CPython only."
+        found.append(_blocker("no-wheel-for-python", text, _python_hint(machine, "CPython")))
     return [*found, *_platform(situation)]
 
 
@@ -88,7 +90,7 @@ def _by_code(failed: list[Candidate], situation: Situation) -> list[Blocker]:
 
 def _hint(code: str, situation: Situation) -> str:
     if code in ("no-wheel-for-python", "no-wheel-macos-intel"):
-        return _python_hint(situation.machine, "")
+        return _python_hint(situation.machine, "Python")
     if code == "no-such-build" and situation.offers.constraints:
         return "Change or remove the constraints that pip is configured with: `python -m pip config list` shows them."
     return HINTS.get(code, _without(situation)).format(without=_without(situation))
@@ -184,7 +186,7 @@ def _python_hint(machine: Machine, what: str) -> str:
     minors = [int(tag[3:]) for tag in catalog.pythons(system) if tag[3:].isdigit()]
     pick = f"3.{sorted(minors)[len(minors) // 2]}"
     make = f"py -{pick} -m venv .venv" if machine.os == "windows" else f"python{pick} -m venv .venv"
-    return f"Install {what}Python 3.{min(minors)} to 3.{max(minors)} and make an environment with it: `{make}`."
+    return f"Install {what} 3.{min(minors)} to 3.{max(minors)} and make an environment with it: `{make}`."
 
 
 def _blocker(code: str, message: str, hint: str) -> Blocker:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torchcheck.doctor.evidence import Evidence, Finding, Weight, numbers
 from torchcheck.doctor.registry import rule
-from torchcheck.doctor.rules.requirements import NOTHING_FITS, is_intel_mac, outside, wanted
+from torchcheck.doctor.rules.requirements import NOTHING_FITS, cpython, is_intel_mac, outside, wanted
 from torchcheck.wheels import catalog
 
 
@@ -35,6 +35,7 @@ def python_too_new(e: Evidence) -> Iterator[Finding]:
             "no-wheel-for-python",
             Weight.PROVEN + 1,
             (f"This is {implementation}, wheels are for CPython.",),
+            cpython(e),
             from_log=bool(e.log.text),
         )
     elif (

@@ -123,6 +123,14 @@ def fixed_python(w: Wanted) -> tuple[str, ...]:
     return (*steps, "{install}", "{reinstall}")
 
 
+def cpython(e: Evidence) -> tuple[str, ...]:
+    """Make an environment of the one implementation that has wheels: into another's nothing can be installed."""
+    system = e.machine.system if e.machine.system in catalog.systems() else "linux_x86_64"
+    minors = sorted(int(tag[3:]) for tag in catalog.pythons(system) if tag[3:].isdigit())
+    version = f"cpython3.{minors[len(minors) // 2]}"
+    return (f"uv venv --clear --python {version} .venv", "torchcheck install --python .venv")
+
+
 def outside(e: Evidence) -> bool:
     """Say whether this Python is none of those that some torch on PyPI was built for before the catalog begins."""
     return bool(e.python) and ".".join(map(str, e.python or ())) not in OLD_PYTHONS

@@ -10,6 +10,7 @@ from torchcheck.doctor.registry import rule
 from torchcheck.doctor.rules.requirements import (
     Wanted,
     companion_exists,
+    cpython,
     ends_with_last_intel,
     fixed_python,
     is_intel_mac,
@@ -124,6 +125,7 @@ def none_found(e: Evidence) -> Iterator[Finding]:
             "no-wheel-for-python",
             Weight.CONFIRMED,
             (none[0].quote, f"This is {e.facts.python.implementation}, wheels are for CPython."),
+            cpython(e),
             from_log=True,
         )
     if e.python and none[0].version == "":
