@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from torchcheck.suite.checks import schedules
+from torchcheck.suite.checks.schedules import formulas as schedules
 from torchcheck.suite.oracles import descent
 from torchcheck.suite.oracles import schedules as oracle
 
