@@ -249,6 +249,15 @@ DEFECTS: tuple[Defect, ...] = (
         what="gradient of group_norm*",
     ),
     Defect(
+        "variations.group_norm.lowers",
+        "the gradient of group normalisation of a channels-last image was NaN or noise for bfloat16 on the CPU",
+        "use torch 2.4 or later, or .contiguous() before it",
+        fixed="2.4",
+        dtypes=("bfloat16",),
+        devices=("cpu",),
+        what="gradient*channels last",
+    ),
+    Defect(
         "pairs.masks",
         "the fast path of MultiheadAttention (eval without gradients) took masks of numbers for masks of truths",
         "use torch 2.4 or later, or give both masks as bool",

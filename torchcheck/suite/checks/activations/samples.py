@@ -72,8 +72,10 @@ def inputs(row: Activation, arguments: Arguments, fmt: Format, rng: random.Rando
         step = fmt.ulp(kink) if kink else 2.0**-14
         xs += [kink + j * step for j in range(-3, 4) if j or kink not in row.jumps]
     wide = (count - len(xs)) // 5
-    xs += [rng.uniform(-30.0, 30.0) for _ in range(wide)]
-    xs += [rng.uniform(-6.0, 6.0) for _ in range(count - len(xs))]
+    drawn = [rng.uniform(-30.0, 30.0) for _ in range(wide)]
+    drawn += [rng.uniform(-6.0, 6.0) for _ in range(count - len(xs) - wide)]
+    # A narrow format's draws may fall on a jump, where `specials` says what is right and what is known to be wrong.
+    xs += [x if x not in row.jumps else x + fmt.ulp(x) for x in rounded(drawn, fmt)]
     rng.shuffle(xs)
     return rounded(xs, fmt)
 
