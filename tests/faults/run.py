@@ -125,6 +125,8 @@ TOPICS = {
     "sequences": ["recurrent", "attention", "transformer", "activations"],
     "data": ["training", "optimizers", "randomness"],
     "strangers": ["variations", "selection", "layer_options", "training"],
+    "outsiders": ["activations", "graphs", "sizes", "upstream", "accumulation", "dimensions", "pairs"],
+    "visitors": ["optimizers", "schedules", "constraints", "states", "transforms", "training"],
 }
 
 

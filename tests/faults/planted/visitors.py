@@ -542,7 +542,7 @@ def eval_reaches_children_only():
     torch.nn.Module.train = train
 
 
-@fault()
+@fault(level="full")
 def compile_drops_mutations():
     """Compiled code does not write back what it changes in place: BatchNorm's running statistics stand still."""
     done = []
