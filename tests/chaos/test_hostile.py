@@ -380,6 +380,14 @@ def test_events_of_a_broken_worker_reach_an_end(events: list[tuple[str, dict[str
     outcome.summarize(told)
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 10**400, "1", None])
+def test_a_result_that_took_no_time_that_can_be_added_up_is_none(seconds: object) -> None:
+    numbers = {"measured": None, "bound": None, "unit": None, "hint": None}
+    result = {"event": "result", "id": "a", "device": "cpu", "dtype": None, "title": "", "detail": "", "status": "pass"}
+    assert is_sound({**result, **numbers, "seconds": 0.5})
+    assert not is_sound({**result, **numbers, "seconds": seconds})
+
+
 @few
 @given(data=ANY_JSON)
 def test_a_cache_can_hold_anything(tmp_path: Path, data: object) -> None:

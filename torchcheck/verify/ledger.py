@@ -40,16 +40,23 @@ def is_sound(event: Event) -> bool:
 def _is_item(item: object) -> bool:
     if not isinstance(item, dict) or not isinstance(item.get("dtype", 0), str | None):
         return False
-    if not isinstance(item.get("timeout"), int | float | None):
+    limit = item.get("timeout")
+    if not isinstance(limit, int | float | None) or (limit is not None and not _is_time(limit)):
         return False
     return isinstance(item.get("id"), str) and isinstance(item.get("device"), str)
+
+
+def _is_time(seconds: float) -> bool:
+    """Say whether a number can be seconds: no infinity, no NaN, no integer that a float cannot hold."""
+    return -1e300 < seconds < 1e300
 
 
 def _is_result(event: Event) -> bool:
     numbers = (event.get("seconds"), event.get("measured") or 0.0, event.get("bound") or 0.0)
     texts = (event.get("detail"), event.get("title"), event.get("hint") or "", event.get("unit") or "")
-    known = event.get("status") in STATUSES
-    return known and all(isinstance(n, int | float) for n in numbers) and all(isinstance(t, str) for t in texts)
+    if event.get("status") not in STATUSES or not all(isinstance(n, int | float) for n in numbers):
+        return False
+    return _is_time(event["seconds"]) and all(isinstance(t, str) for t in texts)
 
 
 class Ledger:
