@@ -157,7 +157,7 @@ def test_places_of_a_program_on_the_path_of_windows() -> None:
 
 
 def test_places_of_a_program_on_the_path_of_posix() -> None:
-    assert live.places("uv", "/usr/bin::.:bin:/work/:/opt/b", "/work", windows=False) == ["/usr/bin/uv", "/opt/b/uv"]
+    assert live.places("uv", "/usr/bin::.:bin:/srv/:/opt/b", "/srv", windows=False) == ["/usr/bin/uv", "/opt/b/uv"]
 
 
 def test_a_key_of_the_registry() -> None:
