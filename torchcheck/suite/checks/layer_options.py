@@ -598,4 +598,5 @@ def wide_losses(context: Context) -> None:
             (by,) = torch.autograd.grad(loss.sum(), p)
             slopes = [k * slope(a - b) / divisor for a, b, k in zip(x, y, w)]
             context.close(by, slopes, bound=8.0, cancel=1.0, what=f"weighted {name}, {reduction}: gradient")
-    context.true(True, what="every weighted loss that this torch has was compared")
+    if not context.comparisons:
+        context.skip("this torch has no weighted loss")

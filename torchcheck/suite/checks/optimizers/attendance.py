@@ -132,7 +132,8 @@ def held_rate(context: Context, row: Optimizer) -> None:
         # What is computed from a rate in float32 (rate over bias correction, decay) rounds a few times more.
         got = trajectory.lanes(context, params)
         trajectory.close(context, got, want, 4, what=f"{kind}, a rate in a tensor", coarse=coarse + 2.0)
-    context.true(True, what="every implementation that takes a rate in a tensor was compared")
+    if not context.comparisons:
+        context.skip("no implementation takes a rate in a tensor")
 
 
 @check(oracle=FORMULA, dtypes=("float32",), each=[r for r in OPTIMIZERS if r.cls in ("Adam", "AdamW")])
@@ -157,7 +158,8 @@ def held_betas(context: Context, row: Optimizer) -> None:
                 context.note(f"{kind} {row.cls} takes no betas in tensors: {str(error).partition(chr(10))[0]}")
             else:
                 context.exact([float(beta) for beta in tensors], [*betas], what=f"{kind}: the betas themselves")
-    context.true(True, what="every implementation that takes betas in tensors was compared")
+    if not context.comparisons:
+        context.skip("no implementation takes betas in tensors")
 
 
 @check(oracle=FORMULA, dtypes=("float32",), each=OPTIMIZERS, needs=_needs)

@@ -164,7 +164,8 @@ def fused(context: Context) -> None:
             context.exact(scaler.get_scale(), 64.0, what=f"{name} {options}: scale after a skip and a growth")
         # Both follow one formula; the kernel may contract and reorder a few roundings a step.
         context.close(ends[0], context.values(ends[1]), bound=64.0, cancel=1.0, what=f"fused {name} beside the loop")
-    context.true(True, what="every fused optimizer that this torch has here was compared")
+    if not context.comparisons:
+        context.skip("this torch has no fused optimizer here")
 
 
 def _kinds(torch: Any) -> dict[str, Callable[..., Any]]:
