@@ -11,6 +11,7 @@ from .. import precision, trajectory
 from ..registry import check
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator, Sequence
 
     from ..context import Context
@@ -200,6 +201,13 @@ def _close(context: Context, got: Any, right: Any, what: str) -> None:
     context.close(got, context.values(right.contiguous()), bound=512.0, cancel=1.0, what=what)
 
 
+def _drawn(context: Context, rng: random.Random) -> Any:
+    """Draw a batch of sequences."""
+    return context.tensor(
+        [[[rng.randint(-96, 96) / 64 for _ in range(WIDTH)] for _ in range(LENGTH)] for _ in range(BATCH)]
+    )
+
+
 @check(oracle=PARTS, dtypes=("float32",))
 @trajectory.unthreaded
 def encoders(context: Context) -> None:
@@ -207,9 +215,7 @@ def encoders(context: Context) -> None:
     torch, nn = context.torch, context.torch.nn
     torch.manual_seed(context.seed)
     rng = context.rng()
-    x = context.tensor(
-        [[[rng.randint(-96, 96) / 64 for _ in range(WIDTH)] for _ in range(LENGTH)] for _ in range(BATCH)]
-    )
+    x = _drawn(context, rng)
     hidden, padded = context.tensor(HIDDEN, dtype="bool"), context.tensor(PADDED, dtype="bool")
     numbers = torch.zeros(LENGTH, LENGTH).masked_fill(hidden.cpu(), -INF).to(context.device)
     kept = [not p for row in PADDED for p in row]
@@ -268,12 +274,7 @@ def decoders(context: Context) -> None:
     torch, nn = context.torch, context.torch.nn
     torch.manual_seed(context.seed)
     rng = context.rng()
-    x, y = (
-        context.tensor(
-            [[[rng.randint(-96, 96) / 64 for _ in range(WIDTH)] for _ in range(LENGTH)] for _ in range(BATCH)]
-        )
-        for _ in "xy"
-    )
+    x, y = _drawn(context, rng), _drawn(context, rng)
     hidden, padded = context.tensor(HIDDEN, dtype="bool"), context.tensor(PADDED, dtype="bool")
     table = {
         "tgt_mask": hidden,
